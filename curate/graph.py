@@ -1,0 +1,161 @@
+"""From a configuration to its stages: what is built, from what, and whether the columns exist.
+
+Everything that can be wrong without reading the corpus is found here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from curate import documents, registry, selection
+from curate.config import PipelineConfig
+from curate.corpus import split_name
+from curate.errors import ConfigError, CurateError, nearest
+from curate.ingest.sources import extras_schema
+from curate.mixers.mixer import Mixer
+from curate.scorers.scorer import Scorer
+from curate.scorers.tokens import Tokens
+from curate.scoring import ScorerSpec, model_path
+from curate.stages.emit import EmitStage
+from curate.stages.fit import Fit
+from curate.stages.ingest import IngestStage
+from curate.stages.mix import MixStage
+from curate.stages.score import ScoreStage
+from curate.stages.select import Select
+from curate.stages.stage import Stage
+from curate.tokenization import Tokenizer
+
+
+def build(config: PipelineConfig, plugin_paths: tuple[str, ...], storage_options: dict[str, object]) -> dict[str, Stage]:
+    """The stages by name, every stage after its parents.
+
+    Raises:
+        ConfigError, InputError: naming the field, before any work.
+    """
+    specs = {s.name: ScorerSpec(s.name, s.use, s.options, tuple(config.plugins), plugin_paths) for s in config.score}
+    scorers = {name: spec.build() for name, spec in specs.items()}
+    known = known_columns(config, scorers)
+    stages: dict[str, Stage] = {}
+
+    def add(stage: Stage) -> None:
+        stages[stage.name] = stage
+
+    add(IngestStage(config.ingest, config.seed, storage_options))
+    for name in _in_order(scorers):
+        scorer, sample = scorers[name], scorers[name].sample()
+        _require(f"score.{name}", scorer.inputs, known)
+        if sample is not None:
+            _require(f"score.{name} (its training sample)", sample.columns, known)
+            add(Fit(specs[name], scorer, sample))
+        add(ScoreStage(specs[name], scorer, sample is not None))
+    tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)
+    if config.select:
+        add(Select(selection.resolve(config.select, pa.schema([f.with_name(n) for n, f in known.items()]), tokens), tokens))
+    length = config.mix.length or (tokens if config.mix.byte_budget is None and tokens else "n_bytes")
+    _check_length(length, known, config)
+    add(MixStage(config.mix, build_mixer(config, plugin_paths), length, bool(config.select), config.seed))
+    add(_emit(config, scorers, known, length))
+    return stages
+
+
+def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> Mixer:
+    """The mixer with its options."""
+    try:
+        kind = registry.mixer_class(config.mix.use, plugins=tuple(config.plugins), plugin_paths=[Path(p) for p in plugin_paths])
+        mixer = registry.build(kind, config.mix.options)
+    except CurateError as error:
+        error.where = "mix" + (f": {error.where}" if error.where else "")
+        raise
+    assert isinstance(mixer, Mixer)
+    return mixer
+
+
+def known_columns(config: PipelineConfig, scorers: dict[str, Scorer]) -> dict[str, pa.Field]:
+    """Every column this pipeline can name, by full name."""
+    known = {f.name: f for f in documents.schema(extras_schema(config.ingest.sources))}
+    for name, scorer in scorers.items():
+        known |= {f"{name}.{f.name}": f for f in scorer.outputs}
+    return known
+
+
+def _in_order(scorers: dict[str, Scorer]) -> list[str]:
+    """Scorer names such that each comes after those whose columns it reads."""
+    reads = {}
+    for name, scorer in scorers.items():
+        sample = scorer.sample()
+        reads[name] = {split_name(c)[0] for c in [*scorer.inputs, *(sample.columns if sample else ())]} & scorers.keys()
+    order: list[str] = []
+    while len(order) < len(scorers):
+        ready = [name for name in scorers if name not in order and reads[name] <= set(order)]
+        if not ready:
+            stuck = [name for name in scorers if name not in order]
+            raise ConfigError(
+                f"scorers read each other in a circle: {', '.join(stuck)}",
+                where="score",
+                expected="columns made before they are read",
+                fix="break the circle",
+            )
+        order += ready
+    return order
+
+
+def _require(where: str, columns: Iterable[str], known: dict[str, pa.Field]) -> None:
+    for column in columns:
+        if column not in known:
+            raise ConfigError(
+                f"no stage makes the column {column!r}",
+                where=where,
+                expected="a document column or `scorer.column`",
+                fix=nearest(column, list(known)),
+            )
+
+
+def _check_length(length: str, known: dict[str, pa.Field], config: PipelineConfig) -> None:
+    _require("mix.length", [length], known)
+    if not pa.types.is_integer(known[length].type):
+        raise ConfigError(
+            f"{length!r} is no count", where="mix.length", expected="an integer column", fix="use n_bytes or a tokens scorer's n_tokens"
+        )
+    if config.mix.token_budget is not None and length == "n_bytes":
+        raise ConfigError(
+            "token_budget needs token counts",
+            where="mix.token_budget",
+            expected="a tokens scorer, or a byte_budget",
+            fix="add `- tokens: {}` under score:, or use byte_budget",
+        )
+    if config.mix.byte_budget is not None and length != "n_bytes":
+        raise ConfigError(
+            "byte_budget counts n_bytes", where="mix.length", expected="no `length:`", fix="remove `length:`, or use token_budget"
+        )
+
+
+def _emit(config: PipelineConfig, scorers: dict[str, Scorer], known: dict[str, pa.Field], length: str) -> EmitStage:
+    """The last stage; a packed one names its tokenizer."""
+    emit, mix = config.emit, config.mix.name
+    carriable = {name: field for name, field in known.items() if "." in name}
+    _require("emit.carry", emit.carry, carriable)
+    if emit.format == "text":
+        return EmitStage(emit, mix, length, config.seed)
+    counters = [name for name, scorer in scorers.items() if isinstance(scorer, Tokens)]
+    name = emit.tokenizer or (counters[0] if counters else None)
+    if name is None:
+        raise ConfigError(
+            "packed shards need a tokenizer", where="emit.tokenizer", expected="a tokens scorer", fix="add `- tokens: {}` under score:"
+        )
+    if name not in counters:
+        raise ConfigError(
+            f"no tokens scorer is called {name!r}",
+            where="emit.tokenizer",
+            expected="the name of a tokens scorer",
+            fix=nearest(name, counters),
+        )
+    scorer = scorers[name]
+    assert isinstance(scorer, Tokens)
+    if scorer.tokenizer is None:
+        return EmitStage(emit, mix, length, config.seed, (model_path(name), True), f"fit/{name}")
+    supplied = Tokenizer.open(scorer.tokenizer)
+    supplied.separator_id(emit.separator)
+    return EmitStage(emit, mix, length, config.seed, (str(Path(scorer.tokenizer)), False), None, supplied.fingerprint)

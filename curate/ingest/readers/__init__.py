@@ -1,0 +1,1 @@
+"""One reader per input format; each is found by name in ``reader.READERS``."""

@@ -1,0 +1,1 @@
+"""N-gram language models: learn them (kneser_ney), exchange them (arpa), score with them (model)."""

@@ -1,0 +1,317 @@
+"""The straight line: which stages there are, what is pending, and running them.
+
+pipeline = Pipeline.from_yaml("pipelines/quickstart.yaml")
+pipeline.run()
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from curate import graph
+from curate.config import Circumstance, PipelineConfig, load_circumstance, load_pipeline
+from curate.corpus import Corpus
+from curate.engine import Engine, InProcess
+from curate.errors import ConfigError, CurateError, StaleOutputError, nearest
+from curate.manifest import Manifest, StageEntry, differences, dump
+from curate.progress import Progress
+from curate.stages.fit import Fit, run_fits
+from curate.stages.score import ScoreStage, run_scores
+from curate.stages.stage import Outcome, Run, Stage
+from curate.storage import TEMPORARY, Folder
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where one stage stands.
+
+    Args:
+        state: ``done``, ``pending`` or ``changed`` (made by another configuration).
+        changes: for a changed stage, its fields that differ: ``field: old -> new``.
+    """
+
+    stage: Stage
+    entry: StageEntry
+    state: str
+    changes: tuple[str, ...] = ()
+
+
+@dataclass
+class Pipeline:
+    """One pipeline in its circumstances."""
+
+    config: PipelineConfig
+    circumstance: Circumstance = field(default_factory=Circumstance)
+    plugin_paths: tuple[str, ...] = ()
+
+    @classmethod
+    def from_yaml(
+        cls, path: str | Path, *, overrides: list[str] | None = None, conf: str | Path | None = None, **circumstance: Any
+    ) -> Pipeline:
+        """A pipeline from its file.
+
+        Args:
+            overrides: ``key=value`` settings, as the command line's ``--set``.
+            conf: a conf file; keyword arguments (``engine=``, ``workers=``) override it.
+
+        Raises:
+            ConfigError: naming file and field.
+        """
+        # Plugins are looked for beside the pipeline, then where the command was given.
+        beside = tuple(dict.fromkeys(str(p.resolve()) for p in (Path(path).parent, Path.cwd())))
+        return cls(load_pipeline(path, overrides), load_circumstance(conf, circumstance), beside)
+
+    @property
+    def corpus(self) -> Folder:
+        """The output directory."""
+        return Folder(self.config.output, self.circumstance.storage_options)
+
+    @cached_property
+    def stages(self) -> dict[str, Stage]:
+        """The stages by name, each after its parents; checks everything that needs no corpus."""
+        return graph.build(self.config, self.plugin_paths, self.circumstance.storage_options)
+
+    @cached_property
+    def entries(self) -> dict[str, StageEntry]:
+        """The manifest entry every stage would have: identities and fingerprints."""
+        fingerprints: dict[str, str] = {}
+        entries = {}
+        for name, stage in self.stages.items():
+            entries[name] = stage.entry(fingerprints)
+            fingerprints[name] = entries[name].fingerprint
+        return entries
+
+    def check(self) -> None:
+        """Raise for everything that can be known to be wrong without reading the corpus."""
+        self._manifest()
+        _ = self.entries
+
+    def status(self) -> list[Status]:
+        """Every stage with what is done, pending or changed."""
+        manifest = self._manifest()
+        found = []
+        for name, stage in self.stages.items():
+            entry, old = self.entries[name], manifest.stages.get(name)
+            if old is None:
+                found.append(Status(stage, entry, "pending"))
+            elif old.fingerprint == entry.fingerprint:
+                found.append(Status(stage, entry, "done"))
+            else:
+                changes = differences(old.identity, entry.identity)
+                changes += [f"parent {p}" for p in entry.parents if old.parents.get(p) != entry.parents[p]]
+                found.append(Status(stage, entry, "changed", tuple(changes)))
+        return found
+
+    def run(
+        self, *, only: str | None = None, until: str | None = None, progress: Progress | None = None, engine: Engine | None = None
+    ) -> Corpus:
+        """Run what is pending and return the corpus.
+
+        Args:
+            only: this stage alone; its parents must be complete.
+            until: this stage and all it is made from.
+            engine: use this engine instead of the one the circumstances name; it is left open.
+
+        Raises:
+            CurateError: as the stages raise it; what is committed stays.
+        """
+        progress = progress or Progress(quiet=True)
+        wanted = self._wanted(only, until)
+        with self._locked():
+            self._sweep()
+            manifest = self._forget_changed(progress)
+            for name in wanted:
+                if name in manifest.stages:
+                    self.stages[name].tidy(self.corpus)
+            todo = [name for name in wanted if name not in manifest.stages]
+            if todo:
+                running = engine or self._engine()
+                try:
+                    fingerprints = {name: entry.fingerprint for name, entry in self.entries.items()}
+                    run = Run(self.config, self.circumstance, self.corpus, running, manifest, progress, fingerprints)
+                    self._run(run, todo, only)
+                finally:
+                    if engine is None:
+                        running.close()
+        return Corpus(self.corpus, manifest, self.config.mix.name)
+
+    def _wanted(self, only: str | None, until: str | None) -> list[str]:
+        if only is not None and until is not None:
+            raise ConfigError("--only and --until exclude each other", where="command line", fix="keep one of them")
+        if only is not None:
+            return [self.stage_named(only)]
+        if until is None:
+            return list(self.stages)
+        needed = {self.stage_named(until)}
+        for name in reversed(self.stages):
+            if name in needed:
+                needed |= set(self.stages[name].parents)
+        return [name for name in self.stages if name in needed]
+
+    def stage_named(self, given: str) -> str:
+        """A stage by its name, or by a scorer's name alone, or by ``mix`` or ``emit``."""
+        mix = self.config.mix.name
+        for candidate in (given, f"score/{given}", f"{given}/{mix}"):
+            if candidate in self.stages:
+                return candidate
+        raise ConfigError(
+            f"no stage {given!r}", where="command line", expected="a stage of this pipeline", fix=nearest(given, list(self.stages))
+        )
+
+    def _run(self, run: Run, todo: list[str], only: str | None) -> None:
+        """Run stages as their parents become complete; fits together, scorers of equal resources together."""
+        if only is not None:
+            lacking = [p for p in self.stages[todo[0]].parents if p not in run.manifest.stages]
+            if lacking:
+                raise ConfigError(
+                    f"stage {todo[0]!r} needs {', '.join(lacking)} first",
+                    where="--only",
+                    expected="its parents complete",
+                    fix=f"run with --until {todo[0]}",
+                )
+        while todo:
+            ready = [self.stages[n] for n in todo if all(p in run.manifest.stages for p in self.stages[n].parents)]
+            together = _together(ready)
+            began = time.monotonic()
+            for stage, outcome in zip(together, _outcomes(together, run), strict=True):
+                entry = self.entries[stage.name]
+                outcome.ledger.reconcile(stage.name)
+                complete = StageEntry(entry.identity, entry.parents, outcome.ledger, outcome.shards, outcome.totals)
+                run.manifest.stages[stage.name] = complete
+                todo.remove(stage.name)
+            run.manifest.write(run.corpus)
+            for stage in together:
+                stage.tidy(run.corpus)
+            self._write_times(run, [stage.name for stage in together], time.monotonic() - began)
+
+    def _write_times(self, run: Run, names: list[str], wall: float) -> None:
+        """Provenance, apart from identity: how long stages took, where."""
+        times = self.times()
+        for name in names:
+            # Stages of a shared pass report their own part of it; wall time is the pass's.
+            times[name] = {
+                "seconds": round(run.seconds.get(name, wall), 3),
+                "wall": round(wall, 3),
+                "engine": run.engine.name,
+                "workers": run.engine.workers,
+            }
+        run.corpus.write(RUN_FILE, dump({"stages": times}))
+
+    def times(self) -> dict[str, Any]:
+        """How long each stage took when it last ran here."""
+        if not self.corpus.exists(RUN_FILE):
+            return {}
+        found: dict[str, Any] = json.loads(self.corpus.read(RUN_FILE))["stages"]
+        return found
+
+    def _engine(self) -> Engine:
+        if self.circumstance.engine == "process":
+            for path in self.plugin_paths:
+                if path not in sys.path and self.config.plugins:
+                    sys.path.append(path)
+            return InProcess()
+        from curate.runner import Ray
+
+        c = self.circumstance
+        return Ray(c.workers, c.address, c.dashboard, self.plugin_paths if self.config.plugins else ())
+
+    def _manifest(self) -> Manifest:
+        """The manifest on disk, or a new one. Another pipeline's output is refused."""
+        found = Manifest.read(self.corpus)
+        if found is None:
+            foreign = [
+                n for n in self.corpus.names() if not n.startswith((".", "records/", "spool/", "documents/", "quarantine/", RUN_FILE))
+            ]
+            if foreign:
+                raise StaleOutputError(
+                    "the output directory holds files that are not a corpus",
+                    where=f"output: {self.config.output} ({foreign[0]})",
+                    expected="an empty or new directory, or this pipeline's own",
+                    fix="choose another `output:`",
+                )
+            return Manifest(self.config.name)
+        if found.pipeline != self.config.name:
+            raise StaleOutputError(
+                f"the output directory belongs to the pipeline {found.pipeline!r}",
+                where=f"output: {self.config.output}",
+                expected=f"the pipeline {self.config.name!r}",
+                fix="choose another `output:`, or give the pipeline its old `name:` to continue there",
+            )
+        return found
+
+    def _forget_changed(self, progress: Progress) -> Manifest:
+        """Take stages that would now come out differently off the manifest, with all made from them."""
+        statuses = self.status()
+        manifest = self._manifest()
+        changed = [s for s in statuses if s.state == "changed"]
+        gone = manifest.invalidate(s.stage.name for s in changed)
+        for s in changed:
+            progress.note(f"[yellow]changed[/] {s.stage.name}: {'; '.join(s.changes[:4])}")
+        if gone:
+            manifest.write(self.corpus)
+        return manifest
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left behind; the lock makes sure none is at work."""
+        local = self.corpus.local
+        if local is not None and local.exists():
+            for partial in local.rglob(f"{TEMPORARY}*"):
+                partial.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One run per output directory; the lock dies with the process."""
+        local = self.corpus.local
+        if local is None:
+            yield
+            return
+        self._manifest()
+        try:
+            local.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                "the output directory cannot be made", where=f"output: {local}", expected="a writable place", fix=str(error)
+            ) from error
+        with (local / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise CurateError(
+                    "another run is at work in this output directory",
+                    where=str(local),
+                    expected="one run at a time",
+                    fix="wait for it, or stop it",
+                ) from error
+            yield
+
+
+def _together(ready: list[Stage]) -> list[Stage]:
+    """What to run next: all ready fits, or all ready scorers of the first one's resources, or one stage."""
+    first = ready[0]
+    if isinstance(first, Fit):
+        return [s for s in ready if isinstance(s, Fit)]
+    if isinstance(first, ScoreStage):
+        # A fit that is ready goes first: its scorer may then join the pass.
+        fits: list[Stage] = [s for s in ready if isinstance(s, Fit)]
+        shape = first.scorer.resources
+        return fits or [s for s in ready if isinstance(s, ScoreStage) and s.scorer.resources == shape]
+    return [first]
+
+
+def _outcomes(together: list[Stage], run: Run) -> list[Outcome]:
+    if isinstance(together[0], Fit):
+        return run_fits([s for s in together if isinstance(s, Fit)], run)
+    if isinstance(together[0], ScoreStage):
+        return run_scores([s for s in together if isinstance(s, ScoreStage)], run)
+    return [together[0].run(run)]

@@ -1,0 +1,348 @@
+"""One rule of the YAML list ``select:``, checked before any work starts.
+
+    select:
+      - {column: n_bytes, min: 200}
+      - {column: langid.label, in: [en, fr], nulls: keep}
+      - {column: ppl.perplexity, window: medium, rate: 0.5, within: domain, by: tokens}
+      - {column: rating.overall, levels: [4, 5], only: {domain: [web]}}
+
+Rules apply in order, and a percentile rule ranks only the survivors of the rules
+before it. Windows follow Ankner et al. (arXiv 2405.20541, Algorithm 1): low, medium
+and high are intervals of the empirical distribution of a score.
+
+Where a quantile q falls. Documents stand in a total order; document i has weight w_i
+(1 when ``by: documents``), C_i is the weight before it and W the weight of all. It lies
+below q when its midpoint does: 2·C_i + w_i <= 2·q·W. Hence low(r) keeps floor(r·n + 1/2)
+documents, low(q) and high(1 - q) share no document and miss none, and so do adjacent
+``[lo, hi]`` windows. The weight kept differs from the weight asked for by at most half a
+document at each edge. ``medium`` by documents is centred on exactly floor(r·n + 1/2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from math import floor
+from typing import Annotated, Any, Literal, Self
+
+import pyarrow as pa
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from curate.errors import ConfigError, nearest
+
+BOUNDS = ("min", "max", "above", "below")
+PERCENTILES = ("window", "top", "bottom")
+TESTS = (*BOUNDS, "equals", "in", "not_in", *PERCENTILES, "levels")
+# What breaks ties, and what the ledger counts by: every table of columns carries these.
+IDENTITY = ("doc_id", "source", "source_row")
+
+
+def _one_or_more(value: Any) -> Any:
+    """A lone value where a list is meant."""
+    return value if isinstance(value, list | tuple | None) else [value]
+
+
+Number = Annotated[StrictInt | StrictFloat, Field(allow_inf_nan=False)]
+Literals = Annotated[tuple[StrictBool | Number | StrictStr, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Quantile = Annotated[float, Field(ge=0, le=1)]
+
+
+class Rule(BaseModel):
+    """One test on one column; a document that fails is dropped with the rule's reason.
+
+    Args:
+        column: a document column, bare, or a sidecar column as ``score_name.column``.
+        min, max: inclusive bounds of a number; ``above`` and ``below`` are the strict ones.
+        equals, in, not_in: exact values of a string, integer, float or boolean column.
+        levels: integer levels of a rating; a fractional rating counts as the nearest level, halves upwards.
+        window: ``low``, ``medium`` or ``high`` together with ``rate``, or the quantiles ``[lo, hi]``.
+        rate: the share kept by a named window, in (0, 1].
+        top: the best share: highest values, lowest where the column's direction is ``lower``.
+        bottom: the worst share, the other end.
+        by: what a share is a share of: ``documents``, ``bytes``, ``tokens``, or any integer column.
+        within: rank inside each value of this string column; null ranks all documents together.
+        nulls: what happens to a document whose value is null or NaN; it is never ranked.
+        reason: the code written beside a dropped document; ``<reason>:null`` when a null dropped it.
+        only: the rule concerns only documents with these values; the others pass and are not ranked.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    column: str
+    min: Number | None = None
+    max: Number | None = None
+    above: Number | None = None
+    below: Number | None = None
+    equals: StrictBool | Number | StrictStr | None = None
+    in_: Literals | None = Field(default=None, alias="in")
+    not_in: Literals | None = None
+    levels: Annotated[tuple[StrictInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)] | None = None
+    window: Literal["low", "medium", "high"] | tuple[Quantile, Quantile] | None = None
+    rate: Share | None = None
+    top: Share | None = None
+    bottom: Share | None = None
+    by: str = "documents"
+    within: str | None = None
+    nulls: Literal["drop", "keep"] = "drop"
+    reason: str = ""
+    only: dict[str, Annotated[tuple[StrictStr, ...], BeforeValidator(_one_or_more), Field(min_length=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: Any) -> Any:
+        """Name the nearest key before pydantic says only that one is extra."""
+        if not isinstance(given, dict):
+            return given
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        for key in given:
+            if key not in known:
+                raise ConfigError(
+                    f"a selection rule has no key {key!r}",
+                    where=f"select: {given}",
+                    expected=nearest(str(key), known),
+                    fix=f"rename or remove {key!r}",
+                )
+        return given
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Self:
+        """Exactly one test, and only the fields that belong to it."""
+        given = self.tests
+        if not given:
+            raise self._error("the rule tests nothing", f"one of {', '.join(TESTS)}", "add the test")
+        if len(given) > 1 and not set(given) <= set(BOUNDS):
+            raise self._error(
+                f"the rule has {len(given)} tests: {', '.join(given)}",
+                "one test, or a lower and an upper bound",
+                "write one rule for each; rules apply in order",
+            )
+        self._check_bounds()
+        if self.window is None or not isinstance(self.window, str):
+            if self.rate is not None:
+                raise self._error("`rate` belongs to `window: low`, `medium` or `high`", "no rate here", "remove it, or name the window")
+        elif self.rate is None:
+            raise self._error(
+                f"`window: {self.window}` needs the share it keeps", "rate: a number in (0, 1]", "add for example `rate: 0.5`"
+            )
+        if isinstance(self.window, tuple) and self.window[0] >= self.window[1]:
+            raise self._error(
+                f"the window {list(self.window)} is empty", "[lo, hi] with 0 <= lo < hi <= 1", "exchange or widen the two quantiles"
+            )
+        idle = [name for name in ("by", "within") if name in self.model_fields_set] if not self.ranks else []
+        if idle:
+            raise self._error(f"`{idle[0]}` has no meaning for `{given[0]}`", "a window, top or bottom beside it", f"remove `{idle[0]}`")
+        return self
+
+    def _check_bounds(self) -> None:
+        """At most one bound on each side, and room between them."""
+        for one, other in (("min", "above"), ("max", "below")):
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise self._error(f"`{one}` and `{other}` bound the same side", "one of them", f"remove `{one}` or `{other}`")
+        low = self.min if self.min is not None else self.above
+        high = self.max if self.max is not None else self.below
+        strict = self.above is not None or self.below is not None
+        if low is not None and high is not None and (low > high or (low == high and strict)):
+            raise self._error(f"no value lies between {low} and {high}", "a lower bound under the upper one", "exchange or widen them")
+
+    def _error(self, what: str, expected: str, fix: str) -> ConfigError:
+        return ConfigError(what, where=f"select: rule on {self.column!r}", expected=expected, fix=fix)
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The test keys given, in the order of ``TESTS``."""
+        return tuple(name for name in TESTS if getattr(self, "in_" if name == "in" else name) is not None)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the rule compares documents with each other, and so needs a cut."""
+        return self.tests[0] in PERCENTILES
+
+    @property
+    def code(self) -> str:
+        """The reason written for a document that fails: ``reason``, else ``<test>:<column>``."""
+        name = self.window if isinstance(self.window, str) else "-".join(self.tests)
+        return self.reason or f"{name}:{self.column}"
+
+    @property
+    def null_code(self) -> str:
+        """The reason written for a document dropped because it has no value."""
+        return f"{self.code}:null"
+
+    @property
+    def weight_column(self) -> str | None:
+        """The column that shares are measured in; None when every document counts as 1."""
+        return {"documents": None, "bytes": "n_bytes"}.get(self.by, self.by)
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns the rule reads, each once, without those of ``IDENTITY``."""
+        wanted = [self.column, *self.only, self.within, self.weight_column if self.ranks else None]
+        return tuple(dict.fromkeys(name for name in wanted if name is not None))
+
+    def resolved(self, schema: pa.Schema, tokens: str | None = None) -> Rule:
+        """The same rule with what depends on the data settled, after checking it against the columns there are.
+
+        ``by: tokens`` becomes the column ``tokens``; ``top`` and ``bottom`` become a high or low window
+        by the column's ``direction`` metadata. Resolving twice changes nothing.
+
+        Args:
+            schema: documents and sidecar columns under the names rules use; sidecar fields keep their metadata.
+            tokens: the column with token counts, None when no tokenizer counted.
+
+        Raises:
+            ConfigError: a column that does not exist or has the wrong type; tokens not counted; no direction.
+        """
+        rule = self
+        if self.by == "tokens":
+            if tokens is None:
+                raise self._error("`by: tokens` needs token counts", "a tokenizer that counts them", "name a tokenizer, or use `by: bytes`")
+            rule = rule.model_copy(update={"by": tokens})
+        rule._check_columns(schema)
+        if self.top is not None or self.bottom is not None:
+            rule = rule._directed(schema.field(self.column))
+        return rule
+
+    def _directed(self, field: pa.Field) -> Rule:
+        """``top`` and ``bottom`` as a named window."""
+        direction = (field.metadata or {}).get(b"direction", b"none" if "." not in self.column else b"").decode()
+        if not direction:
+            raise self._error(
+                f"{self.column!r} does not say whether higher or lower is better",
+                "a direction in the scorer's outputs",
+                "use `window: high` or `window: low` with `rate`",
+            )
+        high = (self.top is not None) == (direction != "lower")
+        rate = self.top if self.top is not None else self.bottom
+        return self.model_copy(update={"window": "high" if high else "low", "rate": rate, "top": None, "bottom": None, "reason": self.code})
+
+    def _check_columns(self, schema: pa.Schema) -> None:
+        """Every column exists and has a type its use allows."""
+        for name in self.columns():
+            if name not in schema.names:
+                raise self._error(
+                    f"there is no column {name!r}", nearest(name, schema.names), "correct the name, or add the scorer that writes it"
+                )
+        self._check_type(schema, self.column, set(self.tests))
+        for name in [*self.only, *([self.within] if self.within else [])]:
+            if not is_text(schema.field(name).type):
+                raise self._error(
+                    f"column {name!r} is {schema.field(name).type}", "a string column", "group by a string column such as `domain`"
+                )
+        if self.ranks and self.weight_column and not pa.types.is_integer(schema.field(self.weight_column).type):
+            raise self._error(
+                f"`by: {self.by}` is {schema.field(self.weight_column).type}",
+                "an integer column, so that sums are exact",
+                "use documents, bytes, tokens or a count",
+            )
+
+    def _check_type(self, schema: pa.Schema, name: str, tests: set[str]) -> None:
+        """Numbers for numeric tests; values of the column's own type for exact ones."""
+        kind = schema.field(name).type
+        numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if not tests <= {"equals", "in", "not_in"}:
+            if not numeric:
+                raise self._error(
+                    f"`{'`, `'.join(sorted(tests))}` on {name!r}, which is {kind}", "a column of numbers", "use equals, in or not_in"
+                )
+            return
+        if not (numeric or is_text(kind) or pa.types.is_boolean(kind)):
+            raise self._error(f"column {name!r} is {kind}", "numbers, strings or booleans", "test another column")
+        for value in self.literals:
+            if not _fits(value, kind):
+                raise self._error(
+                    f"{value!r} can never equal a value of {name!r}, which is {kind}",
+                    f"values of type {kind}",
+                    "correct the value (quote it if it is a string)",
+                )
+
+    @property
+    def literals(self) -> tuple[Any, ...]:
+        """The values of an exact test; empty for the other tests."""
+        return (self.equals,) if self.equals is not None else self.in_ or self.not_in or ()
+
+    def targets(self, n_documents: int, weight: int) -> tuple[int | None, int | None]:
+        """The window's two edges as twice the cumulative weight, for one group of documents.
+
+        A document is kept when its doubled midpoint 2·C + w is greater than the first and at most the second;
+        None is no bound. A rate counts as the decimal that was written, so 0.35 of 10 is 3.5 and not 3.4999.
+
+        Args:
+            n_documents: documents ranked in the group.
+            weight: their summed weight; n_documents when ``by: documents``.
+        """
+        if isinstance(self.window, tuple):
+            low, high = (Fraction(repr(q)) for q in self.window)
+            return None if low == 0 else floor(2 * low * weight), None if high == 1 else floor(2 * high * weight)
+        if self.window is None or self.rate is None:
+            raise self._error(
+                "the direction of `top` or `bottom` is not resolved", "rules from `resolve`", "resolve the rules against the schema first"
+            )
+        rate = Fraction(repr(self.rate))
+        if rate == 1:
+            return None, None
+        if self.window == "low":
+            return None, floor(2 * rate * weight)
+        if self.window == "high":
+            return floor(2 * (1 - rate) * weight), None
+        if self.weight_column is None:
+            kept = floor(rate * n_documents + Fraction(1, 2))
+            start = (n_documents - kept) // 2
+            return 2 * start, 2 * (start + kept)
+        return floor((1 - rate) * weight), floor((1 + rate) * weight)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds strings, dictionary-encoded or not."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or (pa.types.is_dictionary(kind) and is_text(kind.value_type))
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    """Whether a configured value can equal some value of a column of this type."""
+    if is_text(kind):
+        return isinstance(value, str)
+    if pa.types.is_boolean(kind) or isinstance(value, bool | str):
+        return pa.types.is_boolean(kind) and isinstance(value, bool)
+    return pa.types.is_floating(kind) or float(value).is_integer()
+
+
+def parse_rules(given: Sequence[Any]) -> tuple[Rule, ...]:
+    """The rules of a ``select:`` list as read from YAML.
+
+    Raises:
+        ConfigError: naming the rule by its number from 1, the field, and what it must be.
+    """
+    rules = []
+    for number, item in enumerate(given, start=1):
+        try:
+            rules.append(Rule.model_validate(item))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = str(first["loc"][0]) if first["loc"] else "the rule"
+            raise ConfigError(
+                f"selection rule {number} is not valid: {field}: {first['msg']}",
+                where=f"select: {item}",
+                expected=first["msg"],
+                fix=f"correct `{field}`",
+            ) from error
+    return tuple(rules)
+
+
+def resolve(rules: Sequence[Rule], schema: pa.Schema, tokens: str | None = None) -> tuple[Rule, ...]:
+    """Every rule resolved against the columns there will be; see ``Rule.resolved``. Reads no data."""
+    return tuple(rule.resolved(schema, tokens) for rule in rules)
+
+
+def columns(rules: Sequence[Rule]) -> tuple[str, ...]:
+    """The columns all rules read together with those that break ties, each once."""
+    return tuple(dict.fromkeys([*IDENTITY, *(name for rule in rules for name in rule.columns())]))

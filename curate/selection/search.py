@@ -1,0 +1,267 @@
+"""Finding the cut of a percentile rule over a corpus that does not fit in memory.
+
+    survey      per group: documents, weight, lowest and highest score key    one pass
+    histogram   per open edge: up to 4,096 buckets across its interval       one pass a round
+    narrow      each interval shrinks to the bucket with the boundary
+    candidates  the rows inside the intervals, once they are few              one pass
+    settle      sort those, and read off the exact boundary
+
+A pass is a function of one shard's column table, given to ``map_shards``; the functions
+here are pure and pickle with their arguments (``functools.partial`` of module functions).
+A round reads only score columns. The driver holds one round of histograms, at most 4 million
+rows of 32 bytes (the more shards and edges there are, the fewer buckets each gets, down to 8),
+and at most ``limit`` gathered rows of 56 bytes. A tie of more documents than the limit is
+narrowed through the next part of the order, the doc_id. R is the ranked rows of a shard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from curate.errors import IntegrityError
+from curate.hashing import U64
+from curate.selection.cuts import Cut, GroupCut, Ranked, ranked, survivors
+from curate.selection.ordering import END, HIGHEST, WIDTH, Place, successor
+from curate.selection.rules import Rule
+
+T = TypeVar("T")
+MapShards = Callable[[Callable[[pa.Table], T]], list[T]]
+
+BUCKET_BITS = 12
+_FEWEST_BITS = 3
+_HISTOGRAM_ROWS = 1 << 22
+CANDIDATES = 1_000_000
+_PARTS = tuple(f"place_{i}" for i in range(WIDTH))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The interval in which one edge of one group's window is known to lie.
+
+    All its places share ``prefix``; the part after the prefix lies in [low, high].
+
+    Args:
+        group: the group's label.
+        upper: whether this is the upper edge of the window.
+        target: documents with 2·(weight before) + (own weight) <= target lie below the edge.
+        before: weight of the group's documents before the interval.
+        n_documents: documents inside.
+        bits: how finely the interval is cut in a round.
+    """
+
+    group: str | None
+    upper: bool
+    target: int
+    before: int
+    n_documents: int
+    low: int
+    high: int
+    prefix: tuple[int, ...] = ()
+    bits: int = BUCKET_BITS
+
+    @property
+    def shift(self) -> int:
+        """Bits dropped from (part - low) to give one of 2^bits buckets."""
+        return max(0, (self.high - self.low).bit_length() - self.bits)
+
+
+def survey(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None]) -> pa.Table:
+    """What rule ``len(cuts)`` ranks in one shard: one row (group, n_documents, weight, low, high, kind) per group."""
+    shard = _shard(table, rules, cuts)
+    order = np.argsort(shard.group, kind="stable")
+    present, starts, counts = np.unique(shard.group[order], return_index=True, return_counts=True)
+    keys, weights = shard.places.part(0)[order], shard.weights[order]
+    reduced = [f.reduceat(a, starts) if len(starts) else a for f, a in ((np.add, weights), (np.minimum, keys), (np.maximum, keys))]
+    labels = pa.array([shard.labels[i] for i in present.tolist()], pa.string())
+    columns = dict(zip(("weight", "low", "high"), map(pa.array, reduced), strict=True))
+    return pa.table(
+        {
+            "group": labels,
+            "n_documents": pa.array(counts.astype(np.int64)),
+            **columns,
+            "kind": pa.array([shard.kind] * len(present), pa.string()),
+        }
+    )
+
+
+def open_slots(rule: Rule, surveys: Sequence[pa.Table]) -> tuple[Cut, tuple[Slot, ...]]:
+    """The groups found, with those edges that need no search, and a slot for every edge that does."""
+    if not surveys:
+        return Cut("float", ()), ()
+    found = pa.concat_tables(surveys)
+    rows = found.group_by("group").aggregate([("n_documents", "sum"), ("weight", "sum"), ("low", "min"), ("high", "max")]).to_pylist()
+    rows.sort(key=lambda row: (row["group"] is not None, row["group"]))
+    groups, slots = [], []
+    for row in rows:
+        group = GroupCut(row["group"], row["n_documents_sum"], row["weight_sum"])
+        lower, upper = rule.targets(group.n_documents, group.weight)
+        # Where even the last document lies below an edge: the lower one empties the window, the upper one bounds nothing.
+        beyond = lower is not None and lower >= 2 * group.weight
+        groups.append(replace(group, lower=END) if beyond else group)
+        searched = [(False, lower), (True, upper)]
+        slots += [
+            Slot(group.group, side, t, 0, group.n_documents, row["low_min"], row["high_max"])
+            for side, t in searched
+            if t is not None and t < 2 * group.weight
+        ]
+    return Cut(found["kind"][0].as_py() if len(found) else "float", tuple(groups)), tuple(slots)
+
+
+def histogram(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None], slots: Sequence[Slot]) -> pa.Table:
+    """One shard's rows inside the slots: (slot int64, bucket int64, n_documents int64, weight int64), sorted, sparse."""
+    shard = _shard(table, rules, cuts)
+    low = np.array([s.low for s in slots], dtype=U64)
+    shift = np.array([s.shift for s in slots], dtype=U64)
+    cells, weights = [], []
+    for inside, slot, part in _members(shard, slots):
+        bucket = (part - low[slot]) >> shift[slot]
+        cells.append(slot << BUCKET_BITS | bucket.astype(np.int64))
+        weights.append(shard.weights[inside])
+    return _summed(np.concatenate(cells), np.ones(sum(map(len, cells)), dtype=np.int64), np.concatenate(weights))
+
+
+def narrow(slots: Sequence[Slot], histograms: Sequence[pa.Table]) -> tuple[Slot, ...]:
+    """Every slot shrunk to the first bucket whose documents reach beyond its target.
+
+    All documents of earlier buckets lie below the edge, and if all of this one do too, the next is above it.
+    """
+    merged = pa.concat_tables(histograms)
+    cells = merged["slot"].to_numpy() << BUCKET_BITS | merged["bucket"].to_numpy()
+    total = _summed(cells, merged["n_documents"].to_numpy(), merged["weight"].to_numpy())
+    owner, bucket, count, weight = (total[name].to_numpy() for name in ("slot", "bucket", "n_documents", "weight"))
+    bounds = np.searchsorted(owner, np.arange(len(slots) + 1))
+    return tuple(_narrowed(s, bucket[a:b], count[a:b], weight[a:b]) for s, a, b in zip(slots, bounds[:-1], bounds[1:], strict=True))
+
+
+def _narrowed(slot: Slot, bucket: np.ndarray, count: np.ndarray, weight: np.ndarray) -> Slot:
+    """One slot shrunk, given its sorted non-empty buckets."""
+    reached = slot.before + np.cumsum(weight)
+    at = int(np.searchsorted(reached, slot.target // 2, side="right"))
+    low = slot.low + (int(bucket[at]) << slot.shift)
+    high = min(slot.high, low + (1 << slot.shift) - 1)
+    slot = replace(slot, before=int(reached[at] - weight[at]), n_documents=int(count[at]), low=low, high=high)
+    if low < high:
+        return slot
+    if len(slot.prefix) + 1 < WIDTH:
+        return replace(slot, prefix=(*slot.prefix, low), low=0, high=HIGHEST)
+    if slot.n_documents > 1:
+        raise IntegrityError(
+            f"{slot.n_documents} documents share one source and source_row",
+            where=f"source_row {low - (1 << 63)}",
+            expected="(source, source_row) unique in a corpus",
+            fix="ingest again: the same file was read twice under one name",
+        )
+    return slot
+
+
+def candidates(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None], slots: Sequence[Slot]) -> pa.Table:
+    """One shard's rows inside the slots, whole: (slot int64, place_0 … place_4 uint64, weight int64)."""
+    shard = _shard(table, rules, cuts)
+    found = list(_members(shard, slots))
+    inside = np.concatenate([rows for rows, _, _ in found])
+    places = shard.places.at(inside)
+    columns = {name: pa.array(places[:, i]) for i, name in enumerate(_PARTS)}
+    return pa.table(
+        {"slot": pa.array(np.concatenate([slot for _, slot, _ in found])), **columns, "weight": pa.array(shard.weights[inside])}
+    )
+
+
+def settle(cut: Cut, slots: Sequence[Slot], gathered: Sequence[pa.Table]) -> Cut:
+    """The cut with every searched edge in its exact place."""
+    rows = pa.concat_tables(gathered).sort_by([(name, "ascending") for name in ("slot", *_PARTS)])
+    owner, weights = rows["slot"].to_numpy(), rows["weight"].to_numpy()
+    places = np.stack([rows[name].to_numpy() for name in _PARTS], axis=1)
+    bounds = np.searchsorted(owner, np.arange(len(slots) + 1)).tolist()
+    edges: dict[tuple[str | None, bool], Place] = {}
+    for slot, a, b in zip(slots, bounds[:-1], bounds[1:], strict=True):
+        edges[slot.group, slot.upper] = _edge(slot, places[a:b], weights[a:b])
+    groups = [replace(g, lower=edges.get((g.group, False), g.lower), upper=edges.get((g.group, True), g.upper)) for g in cut.groups]
+    return replace(cut, groups=tuple(groups))
+
+
+def _edge(slot: Slot, places: np.ndarray, weights: np.ndarray) -> Place:
+    """The first place not below the edge, from the slot's documents in order; just after the last if all are below."""
+    after = slot.before + np.cumsum(weights)
+    n_below = int(np.count_nonzero(2 * after - weights <= slot.target))
+    a, b, c, d, e = places[min(n_below, len(places) - 1)].tolist()
+    return (a, b, c, d, e) if n_below < len(places) else successor((a, b, c, d, e))
+
+
+def find_cut(rules: Sequence[Rule], cuts: Sequence[Cut | None], map_shards: MapShards, limit: int = CANDIDATES) -> Cut:
+    """The cut of rule ``len(cuts)``, given those of the rules before it.
+
+    Args:
+        rules: resolved rules, in order.
+        cuts: one entry per earlier rule: its cut, or None where it does not rank.
+        map_shards: applies a function to every shard's table (``columns(rules)``) and returns the results.
+        limit: rows to gather in the driver at most (one per open edge if that is more).
+    """
+    surveys = map_shards(partial(survey, rules=rules, cuts=cuts))
+    cut, slots = open_slots(rules[len(cuts)], surveys)
+    quota = max(1, limit // max(1, len(slots)))
+    while wide := [s for s in slots if s.n_documents > quota]:
+        room = _HISTOGRAM_ROWS // (len(wide) * len(surveys))
+        bits = min(BUCKET_BITS, max(_FEWEST_BITS, room.bit_length() - 1))
+        wide = [replace(s, bits=bits) for s in wide]
+        shrunk = narrow(wide, map_shards(partial(histogram, rules=rules, cuts=cuts, slots=wide)))
+        slots = tuple(s for s in slots if s.n_documents <= quota) + shrunk
+    return settle(cut, slots, map_shards(partial(candidates, rules=rules, cuts=cuts, slots=slots))) if slots else cut
+
+
+def find_cuts(rules: Sequence[Rule], map_shards: MapShards, limit: int = CANDIDATES) -> tuple[Cut | None, ...]:
+    """One entry per rule: its cut, or None where the rule does not rank. Arguments as for ``find_cut``."""
+    cuts: tuple[Cut | None, ...] = ()
+    for rule in rules:
+        cuts = (*cuts, find_cut(rules, cuts, map_shards, limit) if rule.ranks else None)
+    return cuts
+
+
+def _shard(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None]) -> Ranked:
+    """The rows of one shard that rule ``len(cuts)`` ranks."""
+    return ranked(rules[len(cuts)], table, survivors(rules, cuts, table))
+
+
+def _members(shard: Ranked, slots: Sequence[Slot]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Rows inside the slots, lower edges first: pairs of equally long (row in R, slot index, current part)."""
+    found = []
+    for upper in (False, True):
+        index = {s.group: i for i, s in enumerate(slots) if s.upper == upper}
+        slot = np.array([index.get(name, -1) for name in shard.labels], dtype=np.int64)[shard.group]
+        rows = np.flatnonzero(slot >= 0)
+        slot = slot[rows]
+        for depth in range(max((len(s.prefix) for s in slots), default=0)):
+            fixed = np.array([s.prefix[depth] if len(s.prefix) > depth else 0 for s in slots], dtype=U64)
+            deep = np.array([len(s.prefix) > depth for s in slots], dtype=bool)
+            same = ~deep[slot] | (shard.places.part(depth)[rows] == fixed[slot])
+            rows, slot = rows[same], slot[same]
+        part = _current_part(shard, slots, rows, slot)
+        low, high = np.array([s.low for s in slots], dtype=U64), np.array([s.high for s in slots], dtype=U64)
+        within = (part >= low[slot]) & (part <= high[slot])
+        found.append((rows[within], slot[within], part[within]))
+    return found
+
+
+def _current_part(shard: Ranked, slots: Sequence[Slot], rows: np.ndarray, slot: np.ndarray) -> np.ndarray:
+    """For each row the part of its place that its slot is searching: uint64 (len(rows))."""
+    depths = np.array([len(s.prefix) for s in slots], dtype=np.int64)[slot]
+    part = np.empty(len(rows), dtype=U64)
+    for depth in np.unique(depths).tolist():
+        here = depths == depth
+        part[here] = shard.places.part(depth)[rows[here]]
+    return part
+
+
+def _summed(cells: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> pa.Table:
+    """Counts and weights added up per cell (slot · 4096 + bucket), in exact integers."""
+    order = np.argsort(cells, kind="stable")
+    cells = cells[order]
+    starts = np.flatnonzero(np.diff(cells, prepend=-1))
+    distinct = cells[starts]
+    n, w = (np.add.reduceat(a[order], starts) if len(starts) else a for a in (counts, weights))
+    return pa.table({"slot": distinct >> BUCKET_BITS, "bucket": distinct & ((1 << BUCKET_BITS) - 1), "n_documents": n, "weight": w})

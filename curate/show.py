@@ -1,0 +1,103 @@
+"""Show: a corpus, one shard, or a mix, for a person to read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from curate.corpus import INGEST, Corpus, split_name
+from curate.errors import InputError, nearest
+from curate.manifest import Ledger
+from curate.summary import count, size, summary
+
+
+def show_corpus(url: str, mix: str | None = None) -> Group:
+    """Schema, counts, ledger of every stage, lineage."""
+    corpus = Corpus.open(url, mix=mix)
+    title = Text.assemble(("corpus ", "dim"), (url, "bold"), ("   pipeline ", "dim"), corpus.manifest.pipeline)
+    return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), summary(corpus, {}))
+
+
+def _plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left")
+    return table
+
+
+def _schema(corpus: Corpus) -> Table:
+    """Every column with type, unit and direction."""
+    table = _plain(f"columns of {corpus.n_documents:,} documents in {len(corpus.parts)} parts", "column", "type", "unit", "better")
+    for name, field in corpus.columns().items():
+        said = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
+        better = {"higher": "higher", "lower": "lower"}.get(said.get("direction", ""), "")
+        table.add_row(Text(name, style="" if split_name(name)[0] else "bold"), str(field.type), said.get("unit", ""), better)
+    return table
+
+
+def _ledgers(corpus: Corpus) -> Table:
+    """Where every stage's inputs went, and its fingerprint."""
+    columns = ("stage", "shards", "in", "kept", "elsewhere", "fingerprint", "made from")
+    table = _plain("ledger and lineage", *columns, right=("shards", "in", "kept"))
+    for name, entry in corpus.manifest.stages.items():
+        ledger = entry.ledger
+        table.add_row(
+            name, f"{len(entry.shards):,}", f"{ledger.n_in:,}", f"{ledger.kept:,}", _elsewhere(ledger), entry.fingerprint[:8], ", ".join(entry.parents)
+        )
+    return table
+
+
+def _elsewhere(ledger: Ledger) -> str:
+    gone = ledger.dropped | ({"duplicate": ledger.duplicate} if ledger.duplicate else {}) | ledger.quarantined
+    return ", ".join(f"{reason} {n:,}" for reason, n in sorted(gone.items(), key=lambda item: -item[1]))
+
+
+def show_shard(url: str, shard: str, mix: str | None = None) -> Group:
+    """One documents part or one output shard: its schema, counts by domain, first rows."""
+    corpus = Corpus.open(url, mix=mix)
+    emitted = corpus.manifest.stages.get(f"emit/{corpus.mix}")
+    outputs = emitted.shards if emitted else []
+    name = shard.rsplit("/", 1)[-1].removesuffix(".parquet").removesuffix(".arrow")
+    if name in {part.name for part in corpus.parts}:
+        path = f"documents/{name}.parquet"
+        with corpus.folder.open(path) as file:
+            table = pq.read_table(file)
+    elif name in outputs:
+        path = f"mixes/{corpus.mix}/{name}.arrow"
+        with corpus.folder.open(path) as file, pa.ipc.open_stream(file) as stream:
+            table = stream.read_all()
+    else:
+        known = [part.name for part in corpus.parts] + list(outputs)
+        raise InputError(f"no shard {shard!r}", where=url, expected="a documents part or an output shard", fix=nearest(name, known))
+    head = Text.assemble((path, "bold"), f"   {table.num_rows:,} rows, {size(corpus.folder.size(path))} on disk")
+    blocks: list[Any] = [head, Text(), _fields(table)]
+    if "domain" in table.column_names:
+        blocks += [Text(), _by_domain(table)]
+    return Group(*blocks)
+
+
+def _fields(table: pa.Table) -> Table:
+    """The schema with the first row."""
+    shown = _plain("columns", "column", "type", "first row")
+    first = table.slice(0, 1).to_pylist()[0] if len(table) else {}
+    for field in table.schema:
+        value = first.get(field.name)
+        text = value.hex() if isinstance(value, bytes) else repr(value)
+        shown.add_row(field.name, str(field.type), text if len(text) <= 80 else text[:77] + "...")
+    return shown
+
+
+def _by_domain(table: pa.Table) -> Table:
+    """Rows and bytes by domain."""
+    plain = pa.table({"domain": table["domain"].cast(pa.string()), "n_bytes": table["n_bytes"]})
+    sums = plain.group_by("domain").aggregate([("n_bytes", "count"), ("n_bytes", "sum")]).sort_by("domain")
+    total = sum(sums["n_bytes_sum"].to_pylist())
+    shown = _plain("by domain", "domain", "rows", "text", "share", right=("rows", "text", "share"))
+    for row in sums.to_pylist():
+        shown.add_row(row["domain"], count(row["n_bytes_count"]), size(row["n_bytes_sum"]), f"{row['n_bytes_sum'] / max(total, 1):.2%}")
+    return shown

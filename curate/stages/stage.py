@@ -1,0 +1,103 @@
+"""What a stage is to the pipeline, and what a running pipeline is to a stage."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from curate.config import Circumstance, PipelineConfig
+from curate.corpus import INGEST, Part, parts_of
+from curate.engine import Engine
+from curate.manifest import Ledger, Manifest, Record, StageEntry, records
+from curate.progress import Progress
+from curate.storage import Folder
+
+
+@dataclass
+class Run:
+    """One execution: the circumstances a stage runs in.
+
+    Args:
+        fingerprints: of every stage of the pipeline, by name.
+        seconds: wall time by stage, filled as stages end.
+    """
+
+    config: PipelineConfig
+    circumstance: Circumstance
+    corpus: Folder
+    engine: Engine
+    manifest: Manifest
+    progress: Progress
+    fingerprints: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[Part]:
+        """The documents shards; ingest is complete."""
+        return parts_of(self.corpus, self.manifest.stages[INGEST])
+
+    def pending(self, stage: str, shards: Sequence[str]) -> tuple[list[str], dict[str, Record]]:
+        """Shards of a stage still to do, and the records of those already committed.
+
+        Records and files of another fingerprint are removed: they were made by a configuration that is gone.
+        """
+        done = {}
+        for shard, record in records(self.corpus, stage).items():
+            if record.fingerprint == self.fingerprints[stage] and shard in shards:
+                done[shard] = record
+                continue
+            self.corpus.remove(f"records/{stage}/{shard}.json")
+            for path in record.files:
+                self.corpus.remove(path)
+        return [shard for shard in shards if shard not in done], done
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished stage puts into the manifest."""
+
+    ledger: Ledger
+    shards: list[str]
+    totals: dict[str, Any] = field(default_factory=dict)
+
+
+class Stage(ABC):
+    """A node of the pipeline.
+
+    Attributes:
+        name: as in the manifest, e.g. ``score/langid``.
+        parents: names of the stages whose output it reads.
+    """
+
+    name: str
+    parents: tuple[str, ...]
+
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Everything that bears on the output, JSON-able: options, code version, hashes of what it reads from outside."""
+
+    @abstractmethod
+    def run(self, run: Run) -> Outcome:
+        """Do what is still to do."""
+
+    def tidy(self, corpus: Folder) -> None:  # noqa: B027 - most stages leave nothing behind
+        """Remove what only served to make the output; called when the stage is in the manifest."""
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        return self.identity()
+
+    def entry(self, fingerprints: dict[str, str]) -> StageEntry:
+        """The manifest entry this stage would have, given its parents' fingerprints."""
+        return StageEntry(self._identity, {parent: fingerprints[parent] for parent in self.parents})
+
+
+def total_ledger(found: dict[str, Record]) -> Ledger:
+    """Sum over shards."""
+    total = Ledger()
+    for record in found.values():
+        total = total + record.ledger
+    return total

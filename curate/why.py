@@ -1,0 +1,160 @@
+"""Why: everything about one document, and the way back from an emitted row to its source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from curate.corpus import SELECTION, Corpus, Part, read_part
+from curate.documents import DOC_ID
+from curate.errors import ConfigError, InputError, nearest
+
+SHOWN_TEXT = 300
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One emitted row of a document."""
+
+    shard: str
+    row: int
+    copy: int
+
+
+def explain(url: str, document: str, mix: str | None = None) -> Group:
+    """The account of a document given by id, unique prefix of one, or ``SHARD:ROW`` of an emitted row.
+
+    Raises:
+        InputError: no such document, or several with that prefix.
+    """
+    corpus = Corpus.open(url, mix=mix)
+    if ":" in document:
+        ids = _of_row(corpus, document)
+    else:
+        ids = [_by_prefix(corpus, document)]
+    return Group(*(block for doc_id in ids for block in _account(corpus, doc_id)))
+
+
+def _by_prefix(corpus: Corpus, given: str) -> bytes:
+    """The doc_id that begins with these hex digits."""
+    prefix = given.lower().removeprefix("0x")
+    if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
+        raise ConfigError(f"{given!r} is no document id", where="DOC_ID", expected="4 to 32 hex digits, or SHARD:ROW", fix="copy it from `curate show` or a shard")
+    low = bytes.fromhex(prefix.ljust(32, "0"))
+    high = bytes.fromhex(prefix.ljust(32, "f"))
+    found: set[bytes] = set()
+    for part in corpus.parts:
+        ids = read_part(corpus.folder, part.name, ["doc_id"])["doc_id"].cast(pa.binary())
+        inside = pc.and_(pc.greater_equal(ids, pa.scalar(low)), pc.less_equal(ids, pa.scalar(high)))
+        found |= set(ids.filter(inside).to_pylist())
+    if not found:
+        raise InputError(f"no document {given}", where=corpus.folder.url, expected="a doc_id of this corpus", fix="copy it from `curate show` or a shard")
+    if len(found) > 1:
+        raise InputError(f"{len(found)} documents begin with {given}", where=corpus.folder.url, expected="a unique prefix", fix=f"one of: {', '.join(sorted(i.hex() for i in found)[:4])}")
+    return found.pop()
+
+
+def _shards(corpus: Corpus) -> list[str]:
+    entry = corpus.manifest.stages.get(f"emit/{corpus.mix}")
+    return entry.shards if entry else []
+
+
+def _of_row(corpus: Corpus, place: str) -> list[bytes]:
+    """The document of an emitted row; all of them for a packed one."""
+    name, _, row = place.rpartition(":")
+    name = name.rsplit("/", 1)[-1].removesuffix(".arrow")
+    matching = [s for s in _shards(corpus) if s == name or s.startswith(f"{name}-of-")]
+    if not matching or not row.isdigit():
+        raise InputError(f"no emitted row {place!r}", where=corpus.folder.url, expected="SHARD:ROW, e.g. shard-00000:17", fix=nearest(name, _shards(corpus)))
+    wanted = int(row)
+    for start, batch in _batches(corpus, matching[0]):
+        if wanted < start + batch.num_rows:
+            record = batch.slice(wanted - start, 1).to_pylist()[0]
+            return [record["doc_id"]] if "doc_id" in record else list(dict.fromkeys(record["doc_ids"]))
+    raise InputError(f"{matching[0]} has no row {wanted}", where=corpus.folder.url, expected="a row of the shard, from 0", fix="see `curate show CORPUS SHARD`")
+
+
+def _batches(corpus: Corpus, shard: str) -> Iterator[tuple[int, pa.RecordBatch]]:
+    start = 0
+    with corpus.folder.open(f"mixes/{corpus.mix}/{shard}.arrow") as file, pa.ipc.open_stream(file) as stream:
+        for batch in stream:
+            yield start, batch
+            start += batch.num_rows
+
+
+def _account(corpus: Corpus, doc_id: bytes) -> list[Any]:
+    """The blocks printed for one document: where it came from, columns, copies."""
+    places = corpus.find(doc_id)
+    blocks: list[Any] = [Text.assemble(("document ", "dim"), (doc_id.hex(), "bold"))]
+    if len(places) > 1:
+        blocks.append(Text(f"{len(places)} exact copies in the corpus", style="yellow"))
+    copies = find_copies(corpus, doc_id)
+    for part, row in places:
+        blocks += [Text(), _one(corpus, part, row)]
+    blocks += [Text(), _copies(corpus, copies)]
+    return blocks
+
+
+def _one(corpus: Corpus, part: Part, row: int) -> Table:
+    """Every column of one row."""
+    names = list(corpus.columns())
+    values = corpus.read(part, names).slice(row, 1).to_pylist()[0]
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="dim")
+    table.add_column()
+    table.add_row("source", f"{values['source']}, row {values['source_row']:,}")
+    table.add_row("in the corpus", f"documents/{part.name}.parquet, row {row:,}")
+    for name in names:
+        if name in ("doc_id", "source", "source_row", "text"):
+            continue
+        table.add_row(name, _shown(values[name]))
+    if SELECTION in corpus.groups() and not values["selection.keep"]:
+        table.add_row("verdict", Text(f"dropped: {values['selection.reason']}", style="red"))
+    text = values["text"]
+    table.add_row("text", Text(text[:SHOWN_TEXT] + ("…" if len(text) > SHOWN_TEXT else "")))
+    return table
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "null" if value is None else str(value)
+
+
+def find_copies(corpus: Corpus, doc_id: bytes) -> list[Copy]:
+    """Every emitted row that holds the document."""
+    found = []
+    for shard in _shards(corpus):
+        for start, batch in _batches(corpus, shard):
+            if "doc_id" in batch.schema.names:
+                rows = pc.indices_nonzero(pc.equal(batch["doc_id"], pa.scalar(doc_id, DOC_ID))).to_pylist()
+                found += [Copy(shard, start + r, batch["copy"][r].as_py()) for r in rows]
+            else:
+                hits = pc.equal(batch["doc_ids"].flatten(), pa.scalar(doc_id, DOC_ID))
+                rows = pc.list_parent_indices(batch["doc_ids"]).filter(hits).to_pylist()
+                found += [Copy(shard, start + r, -1) for r in rows]
+    return found
+
+
+def _copies(corpus: Corpus, copies: list[Copy]) -> Table | Text:
+    """Where each copy went."""
+    if not _shards(corpus):
+        return Text("nothing has been emitted yet", style="dim")
+    if not copies:
+        return Text(f"in no row of mixes/{corpus.mix}", style="dim")
+    table = Table(title=f"emitted rows in mixes/{corpus.mix}", title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for name in ("shard", "row", "copy"):
+        table.add_column(name, justify="left" if name == "shard" else "right")
+    for c in copies:
+        table.add_row(c.shard, f"{c.row:,}", "packed" if c.copy < 0 else str(c.copy))
+    return table

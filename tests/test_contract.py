@@ -1,0 +1,402 @@
+"""Every built-in keeps the contract, and the contract suite catches each way of breaking it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from curate import registry
+from curate.errors import InfeasibleMixtureError
+from curate.mixers.mixer import Mixer, Mixture
+from curate.scorers.scorer import Sample, Scorer, columns
+from curate.testing import check_mixer, check_scorer, sample_documents, sample_domains
+
+SMALL: dict[str, list[dict[str, Any]]] = {
+    "fasttext": [
+        {"label": "domain", "dim": 8, "bucket": 1000, "epoch": 2},
+        {"label": "domain", "dim": 8, "bucket": 1000, "k": 2, "positive": ["law", "code"], "per_label": ["code"]},
+    ],
+    "natural": [{}],
+    "stratified": [{}],
+    "static": [{"proportions": {"books": 0.5, "code": 0.3, "web": 0.2}}],
+    "temperature": [{"temperature": 2.0}],
+}
+
+
+def options_of(names: list[str]) -> list[Any]:
+    """One case for each built-in and option set; a built-in without small options here fails."""
+    return [pytest.param(name, given, id=f"{name}-{i}") for name in names for i, given in enumerate(SMALL.get(name, [None]))]
+
+
+@pytest.mark.parametrize(("name", "options"), options_of(list(registry.SCORERS)))
+def test_built_in_scorers_keep_the_contract(name: str, options: dict[str, Any] | None) -> None:
+    assert options is not None, f"add small options for {name} to SMALL"
+    check_scorer(registry.build(registry.scorer_class(name), options))
+
+
+@pytest.mark.parametrize(("name", "options"), options_of(list(registry.MIXERS)))
+def test_built_in_mixers_keep_the_contract(name: str, options: dict[str, Any] | None) -> None:
+    assert options is not None, f"add small options for {name} to SMALL"
+    check_mixer(registry.build(registry.mixer_class(name), options))
+
+
+@dataclass
+class Length(Scorer):
+    """A correct scorer, which the broken ones below each spoil in one way."""
+
+    scale: float = 1.0
+    inputs = ("text", "doc_id")
+    outputs = columns(length=(pa.float64(), "characters", "none"))
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return self.made(self.values(batch))
+
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        return [None if text is None else len(text) * self.scale for text in batch["text"].to_pylist()]
+
+    def made(self, values: list[float | None]) -> pa.RecordBatch:
+        return pa.record_batch([pa.array(values, pa.float64())], schema=self.outputs)
+
+
+class NoUnit(Length):
+    outputs = pa.schema([pa.field("length", pa.float64(), metadata={"direction": "none"})])
+
+
+class BadDirection(Length):
+    outputs = columns(length=(pa.float64(), "characters", "up"))
+
+
+class OtherSchema(Length):
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return pa.record_batch([pa.array(self.values(batch), pa.float64())], names=["length"])
+
+
+class NotABatch(Length):
+    def score(self, batch: pa.RecordBatch) -> Any:
+        return pa.Table.from_batches([super().score(batch)])
+
+
+class LosesRows(Length):
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        return self.made([value for value in self.values(batch) if value is None or value > 60])
+
+
+class Mutates(Length):
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        found = super().score(batch)
+        if batch.num_rows:
+            buffer = batch["doc_id"].buffers()[1]
+            whole = np.frombuffer(buffer, dtype=np.uint8)
+            view = np.ctypeslib.as_array((ctypes.c_uint8 * len(whole)).from_address(buffer.address))
+            view[16 * batch["doc_id"].offset] ^= 1
+        return found
+
+
+class Remembers(Length):
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        self.seen = getattr(self, "seen", 0) + 1
+        return self.made([value and value + self.seen for value in self.values(batch)])
+
+
+class ClassMemory(Length):
+    """Forgets between workers but not between batches of other make-up."""
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        values = self.values(batch)
+        if values != getattr(self, "last", values):
+            values = [value and value + 1 for value in values]
+        self.last = self.values(batch)
+        return self.made(values)
+
+
+class BatchMean(Length):
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        values = super().values(batch)
+        mean = np.mean([value for value in values if value is not None] or [0])
+        return [value and value - float(mean) for value in values]
+
+
+class Offsetless(Length):
+    """Reads the Arrow buffers from their start and not from the slice's."""
+
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        column = batch["text"]
+        if not column.offset:
+            return super().values(batch)
+        start = pa.LargeStringArray.from_buffers(len(column), *column.buffers()[1:], column.buffers()[0])
+        return [None if text is None else float(len(text)) for text in start.to_pylist()]
+
+
+class FirstRow(Length):
+    """The same for any batch of one, two or the whole, but it looks at the row number."""
+
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        values = super().values(batch)
+        smallest = min((v for v in values if v is not None), default=0.0)
+        return [value and (value + 1 if i == 0 and value != smallest and len(values) > 40 else value) for i, value in enumerate(values)]
+
+
+class Sorted(Length):
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        values = super().values(batch)
+        return values if None in values or len(values) < 40 else sorted(values)  # type: ignore[type-var]
+
+
+class NoEmptyBatch(Length):
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        assert batch.num_rows, "nothing to score"
+        return super().score(batch)
+
+
+class NullIsZero(Length):
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        return [value or 0.0 for value in super().values(batch)]
+
+
+class NullRaises(Length):
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        return [float(len(text)) for text in batch["text"].to_pylist()]
+
+
+class EmptyRaises(Length):
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        return [text if text is None else 1 / len(text) for text in batch["text"].to_pylist()]
+
+
+class LongRaises(Length):
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        values = super().values(batch)
+        if max((v for v in values if v is not None), default=0) > 90_000:
+            raise OverflowError("too long")
+        return values
+
+
+class OddRaises(Length):
+    def values(self, batch: pa.RecordBatch) -> list[float | None]:
+        for text in batch["text"].to_pylist():
+            (text or "").encode("utf-16")[:2] and (text or "").replace("\u2028", "").encode(
+                "latin-1", "strict" if "𝔘" in (text or "") else "ignore"
+            )
+        return super().values(batch)
+
+
+class HoldsALock(Length):
+    def check(self) -> None:
+        self.lock = threading.Lock()
+
+
+class ForgetsItsOptions(Length):
+    """Loses a setting on its way to the worker."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"scale": self.scale + 1}
+
+
+class Fitted(Length):
+    content = b"state"
+
+    def sample(self) -> Sample | None:
+        return Sample(1000)
+
+    def fit(self, sample: pa.Table, state: Path) -> None:
+        (state / "learned").write_bytes(self.content)
+
+
+class RandomFit(Fitted):
+    def fit(self, sample: pa.Table, state: Path) -> None:
+        (state / "learned").write_bytes(os.urandom(8))
+
+
+class NamesByState(Fitted):
+    def fit(self, sample: pa.Table, state: Path) -> None:
+        (state / state.name).write_bytes(b"")
+
+
+class PicklesItsState(Fitted):
+    content = pickle.dumps({"a": 1})
+
+
+class ReadsAColumn(Length):
+    inputs = ("text", "quality.score")
+
+
+BROKEN_SCORERS: list[tuple[type[Scorer], str]] = [
+    (NoUnit, "states no unit"),
+    (BadDirection, "direction"),
+    (OtherSchema, "expected `outputs`"),
+    (NotABatch, "expected a pyarrow RecordBatch"),
+    (LosesRows, "row count"),
+    (Mutates, "input not mutated"),
+    (Remembers, "earlier batches: the same batch scored twice"),
+    (ClassMemory, "earlier batches: after another batch"),
+    (BatchMean, "batch-split invariance: in batches of"),
+    (Offsetless, "as a slice with an offset"),
+    (FirstRow, "batch-split|permutation"),
+    (Sorted, "batch-split|permutation"),
+    (NullIsZero, "null text: column 'length' is 0.0"),
+    (NullRaises, "null text: score raised TypeError"),
+    (EmptyRaises, "empty text: score raised ZeroDivisionError"),
+    (LongRaises, "very long text: score raised OverflowError"),
+    (OddRaises, "odd unicode: score raised UnicodeEncodeError"),
+    (HoldsALock, "cannot be pickled"),
+    (ForgetsItsOptions, "pickles to a worker: after a round trip"),
+    (RandomFit, "fit determinism: learned differs"),
+    (NamesByState, "fit determinism: it wrote"),
+    (PicklesItsState, "is a pickle"),
+    (ReadsAColumn, "it lacks quality.score"),
+]
+
+
+@pytest.mark.parametrize(("broken", "message"), BROKEN_SCORERS, ids=[broken.__name__ for broken, _ in BROKEN_SCORERS])
+def test_the_suite_catches_a_broken_scorer(broken: type[Scorer], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_scorer(broken())
+
+
+def test_the_suite_catches_a_raise_on_an_empty_batch() -> None:
+    with pytest.raises(AssertionError, match="nothing to score"):
+        check_scorer(NoEmptyBatch())
+
+
+@pytest.mark.parametrize("good", [Length, Fitted])
+def test_the_suite_passes_a_good_scorer(good: type[Scorer]) -> None:
+    check_scorer(good())
+
+
+def test_a_supplied_sample_brings_the_columns_a_scorer_reads() -> None:
+    table = sample_documents().append_column("quality.score", pa.array(np.arange(48.0)))
+    check_scorer(ReadsAColumn(), table)
+
+
+def test_tolerance_forgives_small_differences_between_batches_only() -> None:
+    class Padded(Length):
+        def values(self, batch: pa.RecordBatch) -> list[float | None]:
+            return [value and value * (1 + 1e-9 * batch.num_rows) for value in super().values(batch)]
+
+    globals()["Padded"] = Padded  # pickle looks it up by name
+    Padded.__qualname__ = "Padded"
+    with pytest.raises(AssertionError, match="batch-split"):
+        check_scorer(Padded())
+    check_scorer(Padded(), tolerance=1e-6)
+
+
+def test_sample_documents_hold_copies_and_three_domains() -> None:
+    table = sample_documents()
+    assert table.num_rows == 48
+    assert len(set(table["doc_id"].to_pylist())) == 36
+    assert len(table["domain"].unique()) == 3
+
+
+@dataclass
+class Equal(Mixer):
+    """A correct mixer, which the broken ones below each spoil in one way."""
+
+    calls: ClassVar[int] = 0
+
+    def mix(self, table: pa.Table, evidence: pa.Table | None) -> Mixture:
+        present_D = table["amount"].to_numpy() > 0
+        if not present_D.any():
+            raise InfeasibleMixtureError("nothing to mix")
+        return Mixture(self.spoilt(present_D / present_D.sum(), table))
+
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        return shares_D
+
+
+class SumsToLess(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        return shares_D * (1 - 1e-8)
+
+
+class Negative(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        return shares_D + np.array([1.0, -1.0, *[0.0] * (len(shares_D) - 2)]) if len(shares_D) > 1 else shares_D
+
+
+class WrongShape(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        return shares_D[:, None]
+
+
+class SinglePrecision(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        return shares_D.astype(np.float32)
+
+
+class ByRow(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        rising = np.arange(1.0, len(shares_D) + 1) * (shares_D > 0)
+        return rising / rising.sum()
+
+
+class Impure(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        Impure.calls += 1
+        tilted = shares_D * (1 + np.arange(len(shares_D)) * Impure.calls)
+        return tilted / tilted.sum()
+
+
+class FillsTheEmpty(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        return np.full(len(shares_D), 1 / len(shares_D))
+
+
+class FailsAlone(Equal):
+    def spoilt(self, shares_D: np.ndarray, table: pa.Table) -> np.ndarray:
+        return shares_D / (len(shares_D) > 1)
+
+
+class Careless(Equal):
+    def mix(self, table: pa.Table, evidence: pa.Table | None) -> Mixture:
+        amounts_D = table["amount"].to_numpy()
+        return Mixture(np.array([amount / sum(amounts_D.tolist()) for amount in amounts_D.tolist()]))
+
+
+class MixesNothing(Equal):
+    def mix(self, table: pa.Table, evidence: pa.Table | None) -> Mixture:
+        if table.num_rows and not sum(table["amount"].to_pylist()):
+            return Mixture(np.zeros(table.num_rows))
+        return super().mix(table, evidence)
+
+
+class Crashes(Equal):
+    def mix(self, table: pa.Table, evidence: pa.Table | None) -> Mixture:
+        if not table.num_rows:
+            raise KeyError("domain")
+        return super().mix(table, evidence)
+
+
+BROKEN_MIXERS: list[tuple[type[Mixer], str]] = [
+    (SumsToLess, "simplex: proportions sum to"),
+    (Negative, "simplex: .* not all finite and 0 or more"),
+    (WrongShape, r"simplex: proportions have shape \(3, 1\)"),
+    (SinglePrecision, "simplex: proportions are float32"),
+    (ByRow, "domain-permutation equivariance"),
+    (Impure, "pure: the same table gave"),
+    (FillsTheEmpty, "zero-amount domain: a domain with nothing"),
+    (FailsAlone, "one domain: proportions"),
+    (Careless, "infeasible raises: no domains gave"),
+    (MixesNothing, "infeasible raises: nothing in any domain"),
+    (Crashes, "no domains: mix raised KeyError"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(("broken", "message"), BROKEN_MIXERS, ids=[broken.__name__ for broken, _ in BROKEN_MIXERS])
+def test_the_suite_catches_a_broken_mixer(broken: type[Mixer], message: str) -> None:
+    with pytest.raises(AssertionError, match=message):
+        check_mixer(broken())
+
+
+def test_the_suite_passes_a_good_mixer() -> None:
+    check_mixer(Equal())
+    check_mixer(Equal(), sample_domains().slice(0, 2))
