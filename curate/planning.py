@@ -1,13 +1,13 @@
-"""Plan: try the pipeline on a small sample, and scale what was measured.
+"""Plan: try the pipeline on a small sample of its inputs, and scale what was measured.
 
-The first bytes of files spread over every source go through all stages in a scratch
-directory, in this process. Rates come from that run; the amounts from file sizes.
+The sample goes through every stage in a scratch directory, in this process: once to load
+and compile what needs it, once to be timed. Amounts come from file sizes.
 """
 
 from __future__ import annotations
 
+import math
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,21 +16,23 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import ingest
-from curate.config import Circumstance
+from curate import sampling
+from curate.config import Circumstance, Ingest
+from curate.corpus import INGEST, Corpus
 from curate.engine import InProcess
-from curate.errors import CurateError, InputError
-from curate.ingest import BadRecord, InputFile, Limits, Source
-from curate.ingest.readers.reader import reader_of
-from curate.progress import Progress
+from curate.errors import ConfigError, InfeasibleMixtureError, nearest
+from curate.ingest import Limits, Source
+from curate.ingest.sources import Extra, FromField
+from curate.preview import Drawn, draw
 
 if TYPE_CHECKING:
     from curate.pipeline import Pipeline
 
-FILES_PER_SOURCE = 8
-# A worker holds a shard's text, its sorted copy and what it writes.
-COPIES_IN_MEMORY = 3.0
-SPOOL_CHUNK = Limits().chunk_bytes
+# What a worker holds of a shard: its text, the sorted copy, and what it is writing.
+COPIES_IN_MEMORY = 3
+PREFLIGHT_BYTES = 1 << 20
+# A sample's token counts err; a mixture is refused before the work only beyond this margin.
+PREFLIGHT_MARGIN = 1.25
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class Estimate:
     """What a run will take.
 
     Args:
-        seconds: wall time by stage; the pending ones are what is left.
-        disk_bytes: at the peak, spool and all.
-        memory_bytes: of driver and workers together, at the peak.
+        seconds: wall time by stage on ``workers`` workers; the pending ones are what is left.
+        disk_bytes: of the output at its largest, spool included.
+        memory_bytes: of the driver and the workers together, at the peak.
     """
 
     sample_bytes: int
@@ -55,48 +57,156 @@ class Estimate:
     workers: int
 
 
-@dataclass
-class _Drawn:
-    """The sample of one source: documents, and how much of the source they stand for."""
-
-    table: pa.Table
-    read_bytes: int
-    all_bytes: int
-
-
 def estimate(pipeline: Pipeline, n_bytes: int) -> Estimate:
     """Run the pipeline on about ``n_bytes`` of text and scale.
 
     Raises:
-        CurateError: as the stages raise it on the sample; a mixture that is infeasible for the
-            sample alone is tried again without its budget.
+        CurateError: as the stages raise it on the sample.
     """
-    stage: Any = pipeline.stages["ingest"]
-    drawn = [_draw(source, i, stage.listing.files, n_bytes // len(pipeline.config.ingest.sources)) for i, source in enumerate(pipeline.config.ingest.sources)]
-    began = time.monotonic()
-    scan_rate = _scan_rate(drawn, began)
-    factors = [d.all_bytes / max(d.read_bytes, 1) for d in drawn]
-    documents = sum(f * len(d.table) for f, d in zip(factors, drawn, strict=True))
-    text = sum(f * sum(d.table["n_bytes"].to_pylist()) for f, d in zip(factors, drawn, strict=True))
-    domains: dict[str, float] = {}
-    for factor, d in zip(factors, drawn, strict=True):
-        for row in d.table.group_by("domain").aggregate([("n_bytes", "sum")]).to_pylist():
-            domains[row["domain"]] = domains.get(row["domain"], 0.0) + factor * row["n_bytes_sum"]
-    with tempfile.TemporaryDirectory() as scratch:
-        tried = _try(pipeline, [d.table for d in drawn], Path(scratch))
-    del scan_rate
-    sample = sum(sum(d.table["n_bytes"].to_pylist()) for d in drawn)
-    workers = pipeline.circumstance.workers if pipeline.circumstance.engine == "ray" else 1
+    drawn = _drawn(pipeline, n_bytes)
+    text = sum(d.factor * d.n_bytes for d in drawn)
+    sample = sum(d.n_bytes for d in drawn)
     scale = text / max(sample, 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        _try(pipeline, drawn, f"{scratch}/cold", scale, cut=4)
+        corpus, times = _try(pipeline, drawn, f"{scratch}/warm", scale)
+        on_disk = sum(f.stat().st_size for f in Path(f"{scratch}/warm").rglob("*") if f.is_file() and f.parent.name != "raw")
+    workers = pipeline.circumstance.workers if pipeline.circumstance.engine == "ray" else 1
+    mixed = corpus.manifest.stages[f"mix/{corpus.mix}"].totals
+    tokens = sum(line["amount"] for line in mixed["plan"]) if mixed["unit"] == "tokens" else None
+    kept = sum(line["bytes"] for line in mixed["plan"])
+    seconds = {name: _seconds(pipeline, name, times[name], sample, text, workers) for name in pipeline.stages}
+    seconds[INGEST] += sum(d.factor * d.seconds for d in drawn) / workers
     return Estimate(
         sample,
-        documents,
+        sum(d.factor * len(d.table) for d in drawn),
         text,
-        tried.tokens_per_byte * text if tried.tokens_per_byte else None,
-        domains,
-        _disk(pipeline, text, tried.disk * scale),
+        tokens * text / kept if tokens and kept else None,
+        _by_domain(drawn),
+        on_disk * scale + text,
         _memory(pipeline, workers),
-        {name: _seconds(pipeline, name, seconds, sample, text, workers) for name, seconds in tried.seconds.items()},
+        seconds,
         [s.stage.name for s in pipeline.status() if s.state != "done"],
         workers,
     )
+
+
+def _drawn(pipeline: Pipeline, n_bytes: int) -> list[Drawn]:
+    stage: Any = pipeline.stages[INGEST]
+    return draw(pipeline.config.ingest.sources, stage.listing.files, n_bytes, pipeline.circumstance.storage_options)
+
+
+def _by_domain(drawn: list[Drawn]) -> dict[str, float]:
+    """Text bytes by domain, scaled."""
+    domains: dict[str, float] = {}
+    for d in drawn:
+        for row in d.table.group_by("domain").aggregate([("n_bytes", "sum")]).to_pylist():
+            domains[row["domain"]] = domains.get(row["domain"], 0.0) + d.factor * row["n_bytes_sum"]
+    return domains
+
+
+def _try(
+    pipeline: Pipeline, drawn: list[Drawn], output: str, scale: float, cut: int = 1, until: str | None = None
+) -> tuple[Corpus, dict[str, float]]:
+    """The pipeline over the sample in a scratch directory; ``cut`` takes every n-th document. Returns wall seconds by stage."""
+    raw = Path(output).with_name(f"{Path(output).name}-raw")
+    raw.mkdir(parents=True)
+    sources = [_written(pipeline.config.ingest.sources, d, raw / f"{i}.parquet", cut) for i, d in enumerate(drawn)]
+    config = pipeline.config
+    budget = {
+        name: max(1, math.floor(value / scale / cut))
+        for name in ("token_budget", "byte_budget")
+        if (value := getattr(config.mix, name)) is not None
+    }
+    sampled = config.model_copy(
+        update={
+            "output": output,
+            "ingest": Ingest(sources=sources, max_bad_fraction=1.0, shard_bytes=config.ingest.shard_bytes),
+            # The sample's few documents cannot meet a budget to the document: caps are lifted, shares kept.
+            "mix": config.mix.model_copy(update=budget | {"max_epochs": 1e4}),
+        }
+    )
+    from curate.pipeline import Pipeline as Trial
+
+    trial = Trial(sampled, Circumstance(engine="process"), pipeline.plugin_paths)
+    corpus = trial.run(engine=InProcess(), until=until)
+    return corpus, {name: spent["wall"] for name, spent in trial.times().items()}
+
+
+def _written(sources: list[Source], drawn: Drawn, path: Path, cut: int) -> Source:
+    """A drawn group as a Parquet source."""
+    table = drawn.table.take(pa.array(range(0, len(drawn.table), cut)))
+    pq.write_table(table, path)
+    types = {name: extra.type for source in sources for name, extra in source.extras.items()}
+    extras = {name: Extra(type=types[name]) for name in table.column_names if name in types}
+    return Source(path=str(path), domain=FromField(field="domain"), extras=extras)
+
+
+def _seconds(pipeline: Pipeline, name: str, wall: float, sample: int, text: float, workers: int) -> float:
+    """One stage's wall time, scaled: fits by what they learn from, the rest by the text."""
+    stage: Any = pipeline.stages[name]
+    if name.startswith("fit/"):
+        return wall * min(stage.sample.n_bytes, text) / max(min(stage.sample.n_bytes, sample), 1)
+    shards = max(1, math.ceil(text / pipeline.config.ingest.shard_bytes))
+    return wall * text / max(sample, 1) / min(workers, shards)
+
+
+def _memory(pipeline: Pipeline, workers: int) -> float:
+    """Driver and workers: what this process holds with all models loaded, and the shards in work."""
+    process = psutil.Process().memory_info().rss
+    shard = max(pipeline.config.ingest.shard_bytes, pipeline.config.emit.shard_bytes, Limits().chunk_bytes)
+    return process + workers * (process + COPIES_IN_MEMORY * shard)
+
+
+def preflight(pipeline: Pipeline) -> None:
+    """Refuse a mixture that a look at the inputs shows to be out of reach, before any work.
+
+    Raises:
+        ConfigError: the mixture names a domain no file has, where files tell the domain.
+        InfeasibleMixtureError: a domain would need well over what the sample says there is.
+    """
+    mix: Any = pipeline.stages[f"mix/{pipeline.config.mix.name}"]
+    stage: Any = pipeline.stages[INGEST]
+    told = {file.domain for file in stage.listing.files}
+    for name in mix.mixer.names() if None not in told else ():
+        if name not in told:
+            raise ConfigError(
+                f"the mixture names a domain that does not exist: {name!r}",
+                where="mix",
+                expected="a domain of the sources",
+                fix=nearest(name, sorted(d for d in told if d)),
+            )
+    budget = mix.config.token_budget or mix.config.byte_budget
+    if budget is None or mix.config.on_shortage == "redistribute":
+        return
+    drawn = _drawn(pipeline, PREFLIGHT_BYTES)
+    if not drawn:
+        return
+    text, sample = sum(d.factor * d.n_bytes for d in drawn), sum(d.n_bytes for d in drawn)
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus, _ = _try(pipeline, drawn, f"{scratch}/preflight", text / max(sample, 1), until="mix")
+    plan = corpus.manifest.stages[f"mix/{corpus.mix}"].totals["plan"]
+    per_byte = {line["domain"]: line["amount"] / max(line["bytes"], 1) for line in plan}
+    kept = {line["domain"]: line["bytes"] for line in plan}
+    held = {
+        row["domain"]: row["n_bytes_sum"]
+        for row in pa.concat_tables([d.table.select(["domain", "n_bytes"]) for d in drawn])
+        .group_by("domain")
+        .aggregate([("n_bytes", "sum")])
+        .to_pylist()
+    }
+    whole = _by_domain(drawn)
+    names = [line["domain"] for line in plan]
+    amount = [PREFLIGHT_MARGIN * per_byte[n] * kept[n] / held[n] * whole[n] for n in names]
+    asked = [line["asked"] for line in plan]
+    try:
+        sampling.allocate(names, _array(asked), _array(amount), float(budget), mix.config.max_epochs, False, mix.unit)
+    except InfeasibleMixtureError as error:
+        error.where = f"{error.where} (estimated from {sample / 1e6:.1f} MB, plus {PREFLIGHT_MARGIN - 1:.0%}; nothing has been run)"
+        raise
+
+
+def _array(values: list[float]) -> Any:
+    import numpy as np
+
+    return np.array(values, dtype=np.float64)

@@ -15,6 +15,7 @@ Suffixes: S shards, B record batches over all shards.
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 from collections import OrderedDict
@@ -87,15 +88,10 @@ class ShardSet:
         self._forget()
 
     def _forget(self) -> None:
+        """Hold no open file, as at the start of a process."""
+        self._process = os.getpid()
         self._files: OrderedDict[int, pa.NativeFile] = OrderedDict()
         self._dictionaries: OrderedDict[tuple[int, int], dict[str, pa.Array]] = OrderedDict()
-
-    def reopened(self) -> ShardSet:
-        """The same index with no file open: for a process that was forked or unpickled."""
-        twin = object.__new__(ShardSet)
-        twin.__dict__.update(self.__getstate__())
-        twin._forget()
-        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in ("_files", "_dictionaries")}
@@ -135,6 +131,8 @@ class ShardSet:
 
     def _open(self, shard: int) -> pa.NativeFile:
         """The open file of a shard; the least recently used one is closed when too many are open."""
+        if self._process != os.getpid():  # forked: a remote file's connection is the parent's
+            self._forget()
         if shard not in self._files:
             self._files[shard] = self.folder.open(self.names[shard])
             if len(self._files) > OPEN_FILES:

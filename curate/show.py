@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import INGEST, Corpus, split_name
+from curate.corpus import Corpus, split_name
 from curate.errors import InputError, nearest
 from curate.manifest import Ledger
 from curate.summary import count, size, summary
@@ -47,7 +47,13 @@ def _ledgers(corpus: Corpus) -> Table:
     for name, entry in corpus.manifest.stages.items():
         ledger = entry.ledger
         table.add_row(
-            name, f"{len(entry.shards):,}", f"{ledger.n_in:,}", f"{ledger.kept:,}", _elsewhere(ledger), entry.fingerprint[:8], ", ".join(entry.parents)
+            name,
+            f"{len(entry.shards):,}",
+            f"{ledger.n_in:,}",
+            f"{ledger.kept:,}",
+            _elsewhere(ledger),
+            entry.fingerprint[:8],
+            ", ".join(entry.parents),
         )
     return table
 

@@ -168,8 +168,6 @@ class Stream:
         The share is every ``n_workers``-th row when scattered, else every ``n_workers``-th block. Several
         blocks are read together, since finding, copying and converting rows costs little more for many than for few.
         """
-        if n_workers > 1:  # files opened before a fork are not shared with the parent
-            self._shards, self._held = self._shards.reopened(), OrderedDict()
         order = EpochOrder(self._shards.rows_B, self.window, self.seed, self.epoch)
         step = self.world_size * (n_workers if scattered else 1)
         stride = size * step * (1 if scattered else n_workers)

@@ -47,7 +47,12 @@ def _by_prefix(corpus: Corpus, given: str) -> bytes:
     """The doc_id that begins with these hex digits."""
     prefix = given.lower().removeprefix("0x")
     if not re.fullmatch(r"[0-9a-f]{4,32}", prefix):
-        raise ConfigError(f"{given!r} is no document id", where="DOC_ID", expected="4 to 32 hex digits, or SHARD:ROW", fix="copy it from `curate show` or a shard")
+        raise ConfigError(
+            f"{given!r} is no document id",
+            where="DOC_ID",
+            expected="4 to 32 hex digits, or SHARD:ROW",
+            fix="copy it from `curate show` or a shard",
+        )
     low = bytes.fromhex(prefix.ljust(32, "0"))
     high = bytes.fromhex(prefix.ljust(32, "f"))
     found: set[bytes] = set()
@@ -56,9 +61,16 @@ def _by_prefix(corpus: Corpus, given: str) -> bytes:
         inside = pc.and_(pc.greater_equal(ids, pa.scalar(low)), pc.less_equal(ids, pa.scalar(high)))
         found |= set(ids.filter(inside).to_pylist())
     if not found:
-        raise InputError(f"no document {given}", where=corpus.folder.url, expected="a doc_id of this corpus", fix="copy it from `curate show` or a shard")
+        raise InputError(
+            f"no document {given}", where=corpus.folder.url, expected="a doc_id of this corpus", fix="copy it from `curate show` or a shard"
+        )
     if len(found) > 1:
-        raise InputError(f"{len(found)} documents begin with {given}", where=corpus.folder.url, expected="a unique prefix", fix=f"one of: {', '.join(sorted(i.hex() for i in found)[:4])}")
+        raise InputError(
+            f"{len(found)} documents begin with {given}",
+            where=corpus.folder.url,
+            expected="a unique prefix",
+            fix=f"one of: {', '.join(sorted(i.hex() for i in found)[:4])}",
+        )
     return found.pop()
 
 
@@ -73,13 +85,23 @@ def _of_row(corpus: Corpus, place: str) -> list[bytes]:
     name = name.rsplit("/", 1)[-1].removesuffix(".arrow")
     matching = [s for s in _shards(corpus) if s == name or s.startswith(f"{name}-of-")]
     if not matching or not row.isdigit():
-        raise InputError(f"no emitted row {place!r}", where=corpus.folder.url, expected="SHARD:ROW, e.g. shard-00000:17", fix=nearest(name, _shards(corpus)))
+        raise InputError(
+            f"no emitted row {place!r}",
+            where=corpus.folder.url,
+            expected="SHARD:ROW, e.g. shard-00000:17",
+            fix=nearest(name, _shards(corpus)),
+        )
     wanted = int(row)
     for start, batch in _batches(corpus, matching[0]):
         if wanted < start + batch.num_rows:
             record = batch.slice(wanted - start, 1).to_pylist()[0]
             return [record["doc_id"]] if "doc_id" in record else list(dict.fromkeys(record["doc_ids"]))
-    raise InputError(f"{matching[0]} has no row {wanted}", where=corpus.folder.url, expected="a row of the shard, from 0", fix="see `curate show CORPUS SHARD`")
+    raise InputError(
+        f"{matching[0]} has no row {wanted}",
+        where=corpus.folder.url,
+        expected="a row of the shard, from 0",
+        fix="see `curate show CORPUS SHARD`",
+    )
 
 
 def _batches(corpus: Corpus, shard: str) -> Iterator[tuple[int, pa.RecordBatch]]:

@@ -25,6 +25,8 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         {"label": "domain", "dim": 8, "bucket": 1000, "epoch": 2},
         {"label": "domain", "dim": 8, "bucket": 1000, "k": 2, "positive": ["law", "code"], "per_label": ["code"]},
     ],
+    "ngram_perplexity": [{"order": 2}, {"order": 3, "lines": "document", "bucket_percentiles": [30, 60]}],
+    "tokens": [{"vocab_size": 300}, {"vocab_size": 300, "mode": "estimate"}],
     "natural": [{}],
     "stratified": [{}],
     "static": [{"proportions": {"books": 0.5, "code": 0.3, "web": 0.2}}],

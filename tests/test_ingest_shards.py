@@ -64,8 +64,8 @@ def test_a_plan_by_hand():
         (Range("a", 0, full), Range("b", 0, full)),
         (Range("c", 0, full),),
         (Range("d", 0, 1),),
-        (Range("d", 1, 11),),
-        (Range("d", 11, full),),
+        (Range("d", 1, 20),),
+        (Range("d", 20, full),),
         (Range("e", 0, full),),
     ]
     assert [(s.n_documents, s.n_bytes) for s in plan.shards] == [(4, 70), (2, 45), (1, 90), (1, 80), (1, 90), (1, 1)]
@@ -88,7 +88,6 @@ def test_shards_cover_every_row_of_every_chunk_once(all_bins, shard_bytes):
     tables = [histogram(*((d, b, n, size) for (d, b), (n, size) in bins.items())) for bins in all_bins]
     chunks = [(Chunk(str(i), sum(t["n_documents"].to_pylist()), 0, ()), t) for i, t in enumerate(tables)]
     plan = plan_shards(tables, shard_bytes)
-    assert plan_shards([pa.concat_tables(tables)], shard_bytes) == plan or len(tables) > 1
     assert plan_shards(tables[::-1], shard_bytes) == plan
     found = slices(plan, chunks)
     for shard, parts in zip(plan.shards, found, strict=True):
@@ -96,9 +95,8 @@ def test_shards_cover_every_row_of_every_chunk_once(all_bins, shard_bytes):
         for s in parts:
             table = tables[int(s.chunk.name)]
             rows = np.repeat(np.arange(len(table)), table["n_documents"].to_numpy())[s.start : s.stop]
-            inside = [any(r.domain == d and r.low <= b < r.high for r in shard.ranges)
-                      for d, b in zip(*(table[c].take(pa.array(np.unique(rows))).to_pylist() for c in ("domain", "bucket")), strict=True)]  # fmt: skip
-            assert all(inside)
+            touched = table.take(pa.array(np.unique(rows))).to_pylist()
+            assert all(any(r.domain == t["domain"] and r.low <= t["bucket"] < r.high for r in shard.ranges) for t in touched)
     for chunk, _ in chunks:
         edges = [(s.start, s.stop) for parts in found for s in parts if s.chunk == chunk]
         assert [a for a, _ in edges] == [0, *(b for _, b in edges[:-1])][: len(edges)]
@@ -115,7 +113,8 @@ def test_a_large_domain_is_cut_into_equal_shards():
 
 
 def test_equal_keys_fall_back_on_what_the_document_is():
-    table = pa.table({"doc_id": pa.array([b"b" * 16, b"a" * 16, b"a" * 16, b"a" * 16], pa.binary(16)), "source": ["s", "t", "s", "s"], "source_row": [0, 0, 5, 2]})
+    ids = pa.array([b"b" * 16, b"a" * 16, b"a" * 16, b"a" * 16], pa.binary(16))
+    table = pa.table({"doc_id": ids, "source": ["s", "t", "s", "s"], "source_row": [0, 0, 5, 2]})
     order = document_order(table, np.zeros(4, np.uint64), np.zeros(4, np.int64))
     assert order.tolist() == [3, 2, 1, 0]
 
@@ -138,7 +137,7 @@ def test_no_byte_depends_on_how_the_work_was_cut(tmp_path):
         assert (tmp_path / "a" / part.name).read_bytes() == (tmp_path / "b" / part.name).read_bytes()
     other, _, _ = ingest(tmp_path / "c", root, small_sources(), shard_bytes=100_000, seed=4)
     assert [p.xxh3 for p in other] != [p.xxh3 for p in whole]
-    assert sum(p.n_documents for p in other) == sum(r.n_documents for r in results) == 6 * 60 + 2
+    assert sum(p.n_documents for p in other) == sum(r.n_documents for r in results) == 5 * 60 + 59 + 2
 
 
 @needs_data
@@ -223,7 +222,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, result.n_documen
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     used = []
     for name in ("small.jsonl", "big.jsonl"):
-        run = subprocess.run([sys.executable, "-c", program, name, str(tmp_path)], capture_output=True, text=True, check=True, env=environment)
+        command = [sys.executable, "-c", program, name, str(tmp_path)]
+        run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
         used.append([int(n) for n in run.stdout.split()])
     assert used[1][1:] == [200_000, 200_001]
     assert used[1][0] - used[0][0] < 300

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from curate.errors import ConfigError
 from curate.ingest.machine_text import Places, machine_documents, this_machine
 from curate.ingest.manual_pages import manual_text, plain
+from curate.ingest.readers.reader import BadRecord, Limits, reader_of
+from curate.ingest.sources import Extra, Source, list_inputs
 
 LONG = " ".join(["A sentence that a reader may find useful, or not."] * 8)
 
@@ -44,7 +47,7 @@ def texts(places: Places, domain: str, **options: int) -> dict[tuple[str, int], 
 def test_python_alone_gives_five_domains(here: list[dict[str, Any]]) -> None:
     alone = Places(this_machine().library, this_machine().packages, Path("nowhere"))
     size = Counter[str]()
-    for row in machine_documents(300_000, alone):
+    for row in machine_documents(300_000, places=alone):
         size[row["domain"]] += len(row.get("text", "").encode())
     assert {d for d, n in size.items() if n > 100_000} >= {"code", "docstrings", "licences", "package_docs", "reference"}
     assert max(size.values()) <= 300_000
@@ -58,6 +61,46 @@ def test_what_this_machine_gives(here: list[dict[str, Any]]) -> None:
     good = [row for row in here if "bad" not in row]
     assert all(set(row) == {"text", "domain", "source", "row"} and row["text"].strip() for row in good)
     assert len(here) - len(good) < 0.01 * len(here)
+
+
+def test_a_pipeline_reads_the_same(here: list[dict[str, Any]]) -> None:
+    options = {"max_bytes_per_domain": 300_000, "domains": ["reference", "licences"]}
+    source = Source(format="machine_text", options=options, extras={"file": Extra(type="string"), "nr": Extra(type="int64", field="row")})
+    files = list_inputs([source], ".").files
+    assert sorted((file.source, file.domain) for file in files) == [("machine/licences", "licences"), ("machine/reference", "reference")]
+    for file in files:
+        items = list(reader_of("machine_text").read(file.piece(), source, Limits(block_bytes=50_000), {}))
+        good = [item for item in items if not isinstance(item, BadRecord)]
+        expected = [row for row in here if row["domain"] == file.domain]
+        texts = [text for item in good for text in item.text.to_pylist()]
+        places = [place for item in good for place in zip(*(item.extras[n].to_pylist() for n in ("file", "nr")), strict=True)]
+        assert texts == [row["text"] for row in expected if "text" in row]
+        assert places == [(row["source"], row["row"]) for row in expected if "text" in row]
+        rows = [row for item in items for row in ([item.row] if isinstance(item, BadRecord) else item.rows_N.tolist())]
+        assert sorted(rows) == list(range(len(expected)))
+        assert len(good) > 2
+
+
+@pytest.mark.parametrize("options", [{"max_bytes": 1}, {"domains": ["cod"]}])
+def test_misspelt_options(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"machine_text has no (option|domain)"):
+        list_inputs([Source(format="machine_text", options=options)], ".")
+
+
+def test_bad_files_are_quarantined(monkeypatch: pytest.MonkeyPatch, places: Places) -> None:
+    put(places.library / "a.py", b"# " + LONG.encode() + b"\xff")
+    put(places.library / "b.py", f"# {LONG}")
+    put(places.library / "c.py", f"# {LONG * 3}")
+    monkeypatch.setattr("curate.ingest.machine_text.this_machine", lambda: places)
+    source = Source(format="machine_text", options={"domains": ["code"]})
+    (file,) = list_inputs([source], ".").files
+    bad, long, good = reader_of("machine_text").read(file.piece(), source, Limits(max_record_bytes=len(LONG) + 9), {})
+    assert isinstance(bad, BadRecord)
+    assert (bad.row, bad.reason) == (0, "unreadable_file")
+    assert bad.detail == f"python/lib/a.py: not valid UTF-8 at byte {2 + len(LONG)}"
+    assert isinstance(long, BadRecord)
+    assert (long.row, long.reason) == (2, "over_long_record")
+    assert good.rows_N.tolist() == [1]
 
 
 def test_docstrings_are_those_python_shows(here: list[dict[str, Any]]) -> None:

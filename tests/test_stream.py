@@ -172,6 +172,14 @@ def test_resume_on_other_ranks_reads_the_rest_once(mix: Path, steps: list[tuple[
     assert numbers(rest) == order[len(seen) :]
 
 
+def test_empty_batches_and_shards(tmp_path: Path) -> None:
+    folder = write(tmp_path / "mix", ((0, 3, 0), (), (0,), (2, 0)))
+    assert whole(folder) == list(range(5))
+    for window in (1, 2, 9):
+        assert sorted(whole(folder, shuffle=True, window=window)) == list(range(5))
+    assert whole(write(tmp_path / "none", ((), (0,)))) == []
+
+
 def test_each_epoch_has_an_order_of_its_own(mix: Path) -> None:
     stream = Stream(mix, shuffle=True, window=2, seed=5)
     first, second = numbers(stream), numbers(stream)

@@ -11,6 +11,7 @@ from test_stream import N_ROWS, numbers, write
 from curate.stream import Stream, loader
 
 torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_batches_are_tensors(mix: Path) -> None:
 
 def test_the_state_ignores_what_workers_read_ahead(mix: Path) -> None:
     options = {"shuffle": True, "window": 2, "seed": 3}
-    order = [b for b in rows_of(loader(Stream(mix, **options), 4))]  # type: ignore[arg-type]
+    order = rows_of(loader(Stream(mix, **options), 4))  # type: ignore[arg-type]
     stream = Stream(mix, **options)  # type: ignore[arg-type]
     several = loader(stream, 4, num_workers=2, prefetch_factor=4)
     batches = iter(several)
@@ -71,6 +72,16 @@ def test_resume_with_workers_on_other_ranks(mix: Path) -> None:
         stream.load_state_dict(state)
         seen += [n for batch in rows_of(loader(stream, 5, num_workers=2)) for n in batch]
     assert sorted(seen) == list(range(N_ROWS))
+
+
+def test_workers_open_remote_files_of_their_own(mix: Path) -> None:
+    import fsspec
+
+    for path in mix.glob("*.arrow"):
+        fsspec.filesystem("memory").pipe(f"/torch-test/{path.name}", path.read_bytes())
+    stream = Stream("memory://torch-test")
+    next(stream.iter_rows())  # opens a file before the worker is forked
+    assert [n for batch in rows_of(loader(stream, 4, num_workers=1)) for n in batch] == list(range(1, N_ROWS))
 
 
 def test_drop_last(mix: Path) -> None:

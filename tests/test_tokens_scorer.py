@@ -60,11 +60,22 @@ def test_the_state_holds_the_tokenizer_itself(named, tokenizer, tmp_path):
 
 def test_trains_where_none_is_given_and_repeats(tmp_path):
     for name in ("one", "two"):
-        fitted(Tokens(vocab_size=280), tmp_path / name)
+        fitted(Tokens(vocab_size=265), tmp_path / name)
     for file in ("tokenizer.json", "estimate.json"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert Tokenizer.open(tmp_path / "one").vocab_size == 280
+    assert Tokenizer.open(tmp_path / "one").vocab_size == 265
     assert Tokens().artifacts() == ()
+
+
+def test_measures_on_documents_it_did_not_train_on(tmp_path):
+    texts = ["zebra zebra zebra" if i % 4 == 3 else "apple apple apple" for i in range(16)] + ["few few"]
+    scorer = fitted(Tokens(vocab_size=300), tmp_path / "state", sample_of(texts, ["big"] * 16 + ["few"]))
+    estimate = json.loads((tmp_path / "state" / "estimate.json").read_text())
+    vocabulary = json.loads((tmp_path / "state" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert "apple" in vocabulary and "few" in vocabulary and "zebra" not in vocabulary
+    assert estimate["domains"]["big"]["n_documents"] == 4 and estimate["domains"]["big"]["tokens_per_byte"] > 0.9
+    assert estimate["measured_on_training_text"] == ["few"]
+    assert scorer.score(pa.record_batch({"text": pa.array(["apple"], pa.large_string())}))["n_tokens"].to_pylist() == [1]
 
 
 def test_ratio_and_its_error_by_hand(tokenizer):

@@ -10,6 +10,12 @@
 Nothing is imported or executed: Python files are read as text and as syntax trees. Sources are
 named from the library or packages folder on, so they are the same wherever Python is installed;
 the documents are those of the installed versions. Exact copies (one licence in forty packages) are left in.
+
+In a pipeline it is a format without a path, one source ``machine/DOMAIN`` for each domain:
+
+    - format: machine_text
+      options: {max_bytes_per_domain: 2000000, domains: [code, docstrings]}
+      extras: {file: {type: string}}        # where each document lies, if wanted
 """
 
 from __future__ import annotations
@@ -19,18 +25,29 @@ import gzip
 import inspect
 import os
 import site
+import sys
 import sysconfig
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from curate.ingest.manual_pages import manual_text
+import numpy as np
+import pyarrow as pa
 
+from curate.errors import ConfigError, nearest
+from curate.hashing import fingerprint
+from curate.ingest.manual_pages import manual_text
+from curate.ingest.readers.fields import Unfit, fit_extra, look_up
+from curate.ingest.readers.reader import BadRecord, Limits, Options, Piece, Raw, Reader, Records, over_long, register
+from curate.ingest.sources import EXTRA_TYPES, InputFile, Source
+
+FORMAT = "machine_text"
+MAX_BYTES_PER_DOMAIN = 8_000_000
 LARGEST_FILE = 16 << 20
 SHORTEST_BYTES = 200
 TESTS = {"test", "tests", "idle_test"}
@@ -79,7 +96,9 @@ class _File:
 Found = Iterator[tuple[str, int, str | _UnreadableError]]  # source, row, text
 
 
-def machine_documents(max_bytes_per_domain: int = 8_000_000, places: Places | None = None) -> Iterator[dict[str, Any]]:
+def machine_documents(
+    max_bytes_per_domain: int = MAX_BYTES_PER_DOMAIN, domains: Sequence[str] | None = None, places: Places | None = None
+) -> Iterator[dict[str, Any]]:
     """Documents of the domains above, in an order that depends on their names alone.
 
     A domain ends before the first document that would take it past the cap. A document of more than a tenth
@@ -88,6 +107,7 @@ def machine_documents(max_bytes_per_domain: int = 8_000_000, places: Places | No
 
     Args:
         max_bytes_per_domain: UTF-8 bytes of text to take from each domain at most.
+        domains: only these; all when None.
         places: where to look; this interpreter and this system when None.
 
     Yields:
@@ -95,9 +115,9 @@ def machine_documents(max_bytes_per_domain: int = 8_000_000, places: Places | No
         ``{"bad": reason, "raw": bytes, "domain", "source", "row"}``; (source, row) is unique.
     """
     places = places or this_machine()
-    for domain, find in DOMAINS.items():
+    for domain in DOMAINS if domains is None else domains:
         n_bytes = 0
-        for source, row, text in find(places):
+        for source, row, text in DOMAINS[domain](places):
             where = {"domain": domain, "source": source, "row": row}
             try:
                 size = len(_utf8(text))
@@ -220,7 +240,7 @@ def _starts(file: _File, names: tuple[str, ...]) -> bool:
 
 
 def _document(file: _File, convert: Callable[[str], str] = str) -> Found:
-    """A file as one document, unless next to nothing is in it."""
+    """A file as one document, unless there is next to nothing in it."""
     try:
         text = convert(_read(file.path))
     except _UnreadableError as problem:
@@ -313,3 +333,67 @@ def _without_tags(html: str) -> str:
     words.feed(html)
     lines = [line.rstrip() for line in "".join(words.parts).splitlines()]
     return "\n".join(line for i, line in enumerate(lines) if line or (i and lines[i - 1]))
+
+
+def inputs(source: Source, entry: int, root: str, options: Options) -> list[InputFile]:
+    """One input for each domain. Raises ConfigError for an unknown option or domain."""
+    cap, domains = _options(source)
+    for kind, names, known in (("option", list(source.options), ["domains", "max_bytes_per_domain"]), ("domain", domains, list(DOMAINS))):
+        for name in set(names) - set(known):
+            what = f"{FORMAT} has no {kind} {name!r}"
+            raise ConfigError(what, where=source.label, expected=nearest(name, known), fix="correct the name")
+    given = source.domain if isinstance(source.domain, str) else None
+    marker = fingerprint({"cap": cap, "installed": _installed()})
+    return [InputFile(f"{FORMAT}:{d}", f"machine/{d}", entry, FORMAT, None, given or d, cap, marker) for d in domains]
+
+
+def read(piece: Piece, source: Source, limits: Limits, options: Options) -> Iterator[Records | BadRecord]:
+    """The documents of one domain; rows count them from 0, bad ones too."""
+    cap, _ = _options(source)
+    held: list[tuple[int, str, list[Any]]] = []
+    n_bytes = 0
+    for row, found in enumerate(machine_documents(cap, [piece.url.removeprefix(f"{FORMAT}:")])):
+        place = {"file": found["source"], "row": found["row"]}
+        try:
+            extras = [fit_extra(look_up(place, tuple(e.path(n).split("."))), e.type, n) for n, e in source.extras.items()]
+        except Unfit as problem:
+            yield Raw(_bytes(found)).bad(row, None, problem.reason, problem.detail)
+            continue
+        if "bad" in found:
+            yield Raw(found["raw"]).bad(row, None, "unreadable_file", f"{found['source']}: {found['bad']}")
+        elif len(found["text"]) > limits.max_record_bytes or len(_bytes(found)) > limits.max_record_bytes:
+            yield over_long(Raw(_bytes(found)), row, None, limits)
+        else:
+            held.append((row, found["text"], extras))
+            n_bytes += len(found["text"])
+        if n_bytes >= limits.block_bytes:
+            yield _records(held, piece, source)
+            held, n_bytes = [], 0
+    if held:
+        yield _records(held, piece, source)
+
+
+def _records(held: list[tuple[int, str, list[Any]]], piece: Piece, source: Source) -> Records:
+    rows, texts, extras = zip(*held, strict=True)
+    columns = zip(source.extras.items(), zip(*extras, strict=True), strict=True)
+    typed = {name: pa.array(values, EXTRA_TYPES[extra.type]) for (name, extra), values in columns}
+    return Records(np.array(rows, np.int64), pa.array(texts, pa.large_string()), str(piece.domain), typed)
+
+
+def _bytes(found: dict[str, Any]) -> bytes:
+    return found["text"].encode() if "text" in found else found["raw"]
+
+
+def _options(source: Source) -> tuple[int, list[str]]:
+    return int(source.options.get("max_bytes_per_domain", MAX_BYTES_PER_DOMAIN)), list(source.options.get("domains", DOMAINS))
+
+
+def _installed() -> list[Any]:
+    """What changes when Python, its packages or the system's documents do."""
+    places = this_machine()
+    names = [sorted(path.name for path in folder.iterdir()) for folder in places.packages if folder.is_dir()]
+    shared = [(name, (places.share / name).stat().st_mtime_ns) for name in ("man", "doc") if (places.share / name).is_dir()]
+    return [sys.version, names, shared]
+
+
+register(FORMAT, Reader(read=read, inputs=inputs))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ def slices(plan: ShardPlan, chunks: Iterable[tuple[Chunk, pa.Table]]) -> list[li
     ends = [(shard.ranges[-1].domain, shard.ranges[-1].high) for shard in plan.shards]
     for chunk, histogram in chunks:
         bounds = _rows_before(ends, histogram)
-        for shard, (start, stop) in enumerate(zip([0, *bounds[:-1]], bounds, strict=True)):
+        for shard, (start, stop) in enumerate(pairwise([0, *bounds])):
             if stop > start:
                 found[shard].append(Slice(chunk, start, stop))
     return found
@@ -138,12 +139,9 @@ def _cut(domain: str, n_documents_B: np.ndarray, n_bytes_B: np.ndarray, n_shards
     right = np.clip(np.searchsorted(before, targets), 1, N_BUCKETS)
     nearer_left = np.abs(before[right - 1] - targets) <= np.abs(before[right] - targets)
     cuts = [0, *(right - nearer_left).tolist(), N_BUCKETS]
-    shards = []
-    for low, high in zip(cuts[:-1], cuts[1:], strict=True):
-        n_documents = int(n_documents_B[low:high].sum())
-        if n_documents:
-            shards.append(Shard((Range(domain, low, high),), n_documents, int(before[high] - before[low])))
-    return shards
+    rows = np.concatenate([[0], np.cumsum(n_documents_B)])
+    kept = [0, *(cut for last, cut in pairwise(cuts[:-1]) if rows[last] < rows[cut] < rows[-1]), N_BUCKETS]
+    return [Shard((Range(domain, a, b),), int(rows[b] - rows[a]), int(before[b] - before[a])) for a, b in pairwise(kept)]
 
 
 def _rows_before(ends: Sequence[tuple[str, int]], histogram: pa.Table) -> list[int]:

@@ -12,6 +12,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, BinaryIO
 
 import fsspec
@@ -62,21 +63,19 @@ def blocks(url: str, compression: str | None, block_bytes: int, options: dict[st
     yield from _salvage(url, compression, options, delivered)
 
 
-def without_bom(stream: Iterator[bytes | Damage]) -> Iterator[bytes | Damage]:
-    """The stream less a leading UTF-8 byte order mark."""
+def without_bom(stream: Iterator[bytes | Damage]) -> tuple[int, Iterator[bytes | Damage]]:
+    """(bytes dropped, the stream less a leading UTF-8 byte order mark)."""
     head = b""
+    rest: list[bytes | Damage] = []
     for block in stream:
         if isinstance(block, Damage):
-            yield from [head] * bool(head)
-            yield block
-            return
+            rest.append(block)
+            break
         head += block
         if len(head) >= len(BOM):
             break
     content = head.removeprefix(BOM)
-    if content:
-        yield content
-    yield from stream
+    return len(head) - len(content), chain([content] if content else [], rest, stream)
 
 
 def _plain(url: str, block_bytes: int, options: dict[str, Any], start: int) -> Iterator[bytes]:

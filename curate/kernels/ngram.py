@@ -18,6 +18,8 @@ Array suffixes: N documents, S sentences, T tokens (words and one </s> per sente
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
@@ -59,13 +61,13 @@ _NEWLINE = np.uint8(10)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def is_space(byte):
+def is_space(byte: Any) -> bool:
     """Whether a byte separates words: space, tab, newline, CR, VT, FF, and NUL, as in KenLM's own tools."""
     return byte <= 32 and (byte == 32 or (9 <= byte <= 13) or byte == 0)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def finish_hash(h):
+def finish_hash(h: Any) -> Any:
     """The 64-bit hash of a word from its running FNV-1a state; never NO_HASH or EOS_HASH."""
     h = (h ^ (h >> _HALF)) * _MIX
     h = h ^ (h >> _HALF)
@@ -73,7 +75,7 @@ def finish_hash(h):
 
 
 @njit(cache=True, nogil=True)
-def hash_word(data, begin, end):
+def hash_word(data: np.ndarray, begin: int, end: int) -> Any:
     """The hash of the word data[begin:end], equal to what the scanning loops compute."""
     h = _SEED
     for i in range(begin, end):
@@ -82,25 +84,25 @@ def hash_word(data, begin, end):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def slot_of(h, n_slots):
+def slot_of(h: Any, n_slots: int) -> Any:
     """Map the high half of a hash onto [0, n_slots), n_slots < 2^32, without a division."""
     return np.int64(((h >> _HALF) * np.uint64(n_slots)) >> _HALF)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def edge_key(node, word):
+def edge_key(node: Any, word: Any) -> Any:
     """The exact key of an edge: no two edges share one, so a probe never needs the words themselves."""
     return (np.uint64(node) << _HALF) | np.uint64(word)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def edge_slot(key, n_slots):
+def edge_slot(key: Any, n_slots: int) -> Any:
     """Where probing for an edge starts."""
     return slot_of((key ^ (key >> _HALF)) * _MIX, n_slots)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def find_word(vocabulary, h):
+def find_word(vocabulary: np.ndarray, h: Any) -> Any:
     """The id of the word with hash h, UNK when the model does not know it."""
     slot = slot_of(h, len(vocabulary))
     while True:
@@ -115,7 +117,7 @@ def find_word(vocabulary, h):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def find_edge(edges, node, word):
+def find_edge(edges: np.ndarray, node: Any, word: Any) -> Any:
     """The slot of an edge, -1 when the model has no such n-gram."""
     key = edge_key(node, word)
     slot = edge_slot(key, len(edges))
@@ -131,7 +133,15 @@ def find_edge(edges, node, word):
 
 
 @njit(cache=True, nogil=True)
-def hash_words(data, bounds, by_line, hash_T, begin_T, sentence_end_S, sentence_bounds_N):
+def hash_words(
+    data: np.ndarray,
+    bounds: np.ndarray,
+    by_line: bool,
+    hash_T: np.ndarray,
+    begin_T: np.ndarray,
+    sentence_end_S: np.ndarray,
+    sentence_bounds_N: np.ndarray,
+) -> tuple[int, int]:
     """Split N documents into sentences of words.
 
     Args:
@@ -182,21 +192,21 @@ def hash_words(data, bounds, by_line, hash_T, begin_T, sentence_end_S, sentence_
 
 
 @njit(cache=True, nogil=True)
-def find_words(hash_T, vocabulary, word_T):
+def find_words(hash_T: np.ndarray, vocabulary: np.ndarray, word_T: np.ndarray) -> None:
     """The word ids of a stream of hashes; words the model does not know become UNK."""
     for t in range(len(hash_T)):
         word_T[t] = EOS if hash_T[t] == EOS_HASH else find_word(vocabulary, hash_T[t])
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _aim(lane, word_T, n_slots):
+def _aim(lane: Any, word_T: np.ndarray, n_slots: int) -> None:
     """Point a lane at the edge it needs next."""
     lane.key = edge_key(lane.node, word_T[lane.at])
     lane.slot = edge_slot(lane.key, n_slots)
 
 
 @njit(cache=True, nogil=True)
-def walk(word_T, sentence_end_S, nodes, edges, log10_p_S):
+def walk(word_T: np.ndarray, sentence_end_S: np.ndarray, nodes: np.ndarray, edges: np.ndarray, log10_p_S: np.ndarray) -> None:
     """Σ log10 p of the words and the </s> of every sentence.
 
     Sentences are walked in ``N_LANES`` lanes. Every round first loads what each lane may need, so the loads
@@ -251,7 +261,15 @@ def walk(word_T, sentence_end_S, nodes, edges, log10_p_S):
 
 
 @njit(cache=True, nogil=True)
-def add_up(word_T, sentence_end_S, log10_p_S, sentence_bounds_N, log10_p_N, n_predicted_N, n_oov_N):
+def add_up(
+    word_T: np.ndarray,
+    sentence_end_S: np.ndarray,
+    log10_p_S: np.ndarray,
+    sentence_bounds_N: np.ndarray,
+    log10_p_N: np.ndarray,
+    n_predicted_N: np.ndarray,
+    n_oov_N: np.ndarray,
+) -> None:
     """Sums over the sentences of every document, in their order: Σ log10 p, tokens, unknown words."""
     t = 0
     for d in range(len(log10_p_N)):
@@ -265,7 +283,7 @@ def add_up(word_T, sentence_end_S, log10_p_S, sentence_bounds_N, log10_p_N, n_pr
 
 
 @njit(cache=True, nogil=True)
-def shorten_to_words(data, begin, end):
+def shorten_to_words(data: np.ndarray, begin: np.ndarray, end: np.ndarray) -> None:
     """Move each end, at first the end of a word's document, back to the end of the word that starts at ``begin``."""
     for w in range(len(begin)):
         i = begin[w]
@@ -275,7 +293,7 @@ def shorten_to_words(data, begin, end):
 
 
 @njit(cache=True, nogil=True)
-def in_sorted(sorted_ids, ids, found):
+def in_sorted(sorted_ids: np.ndarray, ids: np.ndarray, found: np.ndarray) -> None:
     """For each of N ids, rows of two uint64 compared like their bytes, whether ``sorted_ids`` (K, 2) holds it."""
     for i in range(len(ids)):
         low, high = 0, len(sorted_ids)

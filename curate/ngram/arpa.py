@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,7 @@ from curate.kernels.ngram import BOS, EOS, NO_HASH, UNK, hash_word, slot_of
 
 MARKERS = (b"<unk>", b"<s>", b"</s>")
 LOG10_ZERO = -99.0  # how ARPA files write log10 0
+_MANTISSA_ROOM = 10**17
 LOG10_NO_UNK = -100.0  # what KenLM gives unknown words under a model without <unk>
 
 _FAULTS = {
@@ -120,7 +121,9 @@ def _content(path: Path) -> bytes:
             return gzip.decompress(path.read_bytes())
         return path.read_bytes()
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError("the gzip file is damaged or cut short", where=str(path), expected="a whole .arpa.gz", fix=f"copy it again ({error})") from error
+        raise InputError(
+            "the gzip file is damaged or cut short", where=str(path), expected="a whole .arpa.gz", fix=f"copy it again ({error})"
+        ) from error
     except OSError as error:
         raise InputError("the n-gram model cannot be read", where=str(path), expected="an ARPA file", fix=str(error)) from error
 
@@ -129,7 +132,9 @@ def _fail(data: bytes, path: Path, at: int, what: str, expected: str) -> InputEr
     line = data.count(b"\n", 0, at) + 1
     end = data.find(b"\n", at)
     shown = data[at : end if end >= 0 else None][:80].decode("utf-8", "replace")
-    return InputError(f"the ARPA file is corrupt: {what}", where=f"{path}, line {line}: {shown!r}", expected=expected, fix="copy or build the model again")
+    return InputError(
+        f"the ARPA file is corrupt: {what}", where=f"{path}, line {line}: {shown!r}", expected=expected, fix="copy or build the model again"
+    )
 
 
 def _sections(data: bytes, path: Path) -> list[tuple[int, int, int]]:
@@ -208,11 +213,28 @@ def _verify(data: bytes, path: Path, order: int, promised: int, found: int, faul
         what, expected = _FAULTS[fault]
         raise _fail(data, path, at, what, expected)
     if found != promised or at < end:
-        raise _fail(data, path, min(at, len(data) - 1), f"\\{order}-grams: has {'more' if at < end else 'fewer'} rows than the header says", f"{promised} rows")
+        raise _fail(
+            data,
+            path,
+            min(at, len(data) - 1),
+            f"\\{order}-grams: has {'more' if at < end else 'fewer'} rows than the header says",
+            f"{promised} rows",
+        )
 
 
 @njit(cache=True, nogil=True)
-def _parse(data, begin, end, order, hashes, ids, words_R, log10_p_R, log10_backoff_R, spans):
+def _parse(
+    data: np.ndarray,
+    begin: int,
+    end: int,
+    order: int,
+    hashes: np.ndarray,
+    ids: np.ndarray,
+    words_R: np.ndarray,
+    log10_p_R: np.ndarray,
+    log10_backoff_R: np.ndarray,
+    spans: np.ndarray,
+) -> tuple[int, int, int]:
     """Parse the rows of one section into the output arrays.
 
     For unigrams the vocabulary (``hashes``, ``ids``) and ``spans`` are filled, for other orders the vocabulary is read.
@@ -266,7 +288,7 @@ def _parse(data, begin, end, order, hashes, ids, words_R, log10_p_R, log10_backo
 
 
 @njit(cache=True, nogil=True)
-def _vocabulary_slot(hashes, h):
+def _vocabulary_slot(hashes: np.ndarray, h: Any) -> Any:
     """The slot that holds hash h, or the free one where it belongs."""
     slot = slot_of(h, len(hashes))
     while hashes[slot] != NO_HASH and hashes[slot] != h:
@@ -275,7 +297,7 @@ def _vocabulary_slot(hashes, h):
 
 
 @njit(cache=True, nogil=True)
-def _field(data, begin, end):
+def _field(data: np.ndarray, begin: int, end: int) -> tuple[int, int]:
     """The next run of bytes without space, tab or CR in data[begin:end]; empty when there is none."""
     while begin < end and (data[begin] == 32 or data[begin] == 9 or data[begin] == 13):
         begin += 1
@@ -286,22 +308,23 @@ def _field(data, begin, end):
 
 
 @njit(cache=True, nogil=True)
-def _number(data, begin, end):
+def _number(data: np.ndarray, begin: int, end: int) -> tuple[bool, float]:
     """(whether data[begin:end] is a decimal number, its value). Exact to float64 for up to 18 digits."""
     negative = begin < end and data[begin] == 45
     at = begin + (begin < end and (data[begin] == 45 or data[begin] == 43))
-    mantissa, digits, power = np.int64(0), 0, 0
+    mantissa: Any = np.int64(0)
+    digits, power = 0, 0
     after_point = False
     while at < end and (48 <= data[at] <= 57 or (data[at] == 46 and not after_point)):
         if data[at] == 46:
             after_point = True
-        elif digits < 18:
+        elif mantissa < _MANTISSA_ROOM:
             mantissa = mantissa * 10 + np.int64(data[at]) - 48
-            digits += 1
             power -= after_point
-        else:
             digits += 1
+        else:
             power += not after_point
+            digits += 1
         at += 1
     if digits == 0:
         return False, 0.0
@@ -309,7 +332,7 @@ def _number(data, begin, end):
         at += 1
         down = at < end and data[at] == 45
         at += at < end and (data[at] == 45 or data[at] == 43)
-        exponent, first = 0, at
+        exponent, first = np.int64(0), at
         while at < end and 48 <= data[at] <= 57 and exponent < 1000:
             exponent = exponent * 10 + np.int64(data[at]) - 48
             at += 1

@@ -30,7 +30,9 @@ def require_kenlm(path: Path) -> None:
     """Raise ConfigError when the ``kenlm`` package, which reads this file, is not installed."""
     if importlib.util.find_spec("kenlm") is None:
         fix = "pip install 'curate[kenlm]', or give the .arpa file the binary was built from"
-        raise ConfigError("a KenLM binary needs the kenlm package, which is not installed", where=str(path), expected="an ARPA file, or kenlm", fix=fix)
+        raise ConfigError(
+            "a KenLM binary needs the kenlm package, which is not installed", where=str(path), expected="an ARPA file, or kenlm", fix=fix
+        )
 
 
 class KenlmModel:
@@ -43,7 +45,9 @@ class KenlmModel:
         try:
             self._model: Any = kenlm.Model(str(path))
         except OSError as error:
-            raise InputError("kenlm cannot load the model", where=str(path), expected="a KenLM binary of this machine's kind", fix=str(error)) from error
+            raise InputError(
+                "kenlm cannot load the model", where=str(path), expected="a KenLM binary of this machine's kind", fix=str(error)
+            ) from error
 
     def score(self, text: pa.Array, *, by_line: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(Σ log10 p, terms in that sum, unknown words) of every row, N float64, int64, int64; nulls score as empty text."""

@@ -64,7 +64,9 @@ class _Counts:
     adjusted_R: np.ndarray = field(init=False)
 
 
-def estimate(data: np.ndarray, bounds: np.ndarray, *, order: int, by_line: bool, min_count: int = 1, prune: Sequence[int] = (0,)) -> Estimate:
+def estimate(
+    data: np.ndarray, bounds: np.ndarray, *, order: int, by_line: bool, min_count: int = 1, prune: Sequence[int] = (0,)
+) -> Estimate:
     """Learn a model from N documents.
 
     Args:
@@ -81,7 +83,9 @@ def estimate(data: np.ndarray, bounds: np.ndarray, *, order: int, by_line: bool,
     """
     tokens_T, words = _vocabulary(data, bounds, by_line, min_count)
     if not len(tokens_T):
-        raise InputError("the sample has no word to learn an n-gram model from", expected="text", fix="raise `sample_bytes`, or check `domains`")
+        raise InputError(
+            "the sample has no word to learn an n-gram model from", expected="text", fix="raise `sample_bytes`, or check `domains`"
+        )
     thresholds = [*prune, *[prune[-1]] * order][:order]
     counts = _unigram_counts(tokens_T, len(words))
     log_p, discounts, fell_back = _Probabilities(len(words)), np.empty((order, 3)), []
@@ -113,8 +117,7 @@ def _vocabulary(data: np.ndarray, bounds: np.ndarray, by_line: bool, min_count: 
     begins = begin_T[first[known]]
     ends = bounds[np.searchsorted(bounds, begins, side="right")]
     shorten_to_words(data, begins, ends)
-    view = memoryview(data)
-    words = [*MARKERS, *[bytes(view[a:b]) for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]]
+    words = [*MARKERS, *[data[a:b].tobytes() for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]]
     return _with_starts(number[provisional_T], end_S), pa.array(words, pa.large_binary())
 
 

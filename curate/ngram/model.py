@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -91,9 +92,19 @@ def _mapped(path: Path, kind: np.dtype) -> np.ndarray:
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError("a table of the n-gram model cannot be read", where=str(path), expected="a file that `fit` wrote", fix=f"remove the score's state and run again ({error})") from error
+        raise InputError(
+            "a table of the n-gram model cannot be read",
+            where=str(path),
+            expected="a file that `fit` wrote",
+            fix=f"remove the score's state and run again ({error})",
+        ) from error
     if stored.dtype != kind:
-        raise InputError("a table of the n-gram model has the wrong type", where=str(path), expected=str(kind), fix="remove the score's state and run again")
+        raise InputError(
+            "a table of the n-gram model has the wrong type",
+            where=str(path),
+            expected=str(kind),
+            fix="remove the score's state and run again",
+        )
     return read_only(np.asarray(stored).view(kind))
 
 
@@ -122,7 +133,9 @@ def _fault(rows: NgramRows, order: int, fault: int, ids: np.ndarray) -> InputErr
     words = b" ".join(rows.words.take(pa.array(ids)).to_pylist()).decode("utf-8", "replace")
     what = "an n-gram is listed twice" if fault == _TWICE else "an n-gram's context is not listed"
     expected = "every n-gram once" if fault == _TWICE else f"its first {order - 1} word(s) among the {order - 1}-grams"
-    return InputError(f"the n-gram model is inconsistent: {what}", where=f"\\{order}-grams: {words!r}", expected=expected, fix="build the model again")
+    return InputError(
+        f"the n-gram model is inconsistent: {what}", where=f"\\{order}-grams: {words!r}", expected=expected, fix="build the model again"
+    )
 
 
 def _vocabulary(words: pa.Array) -> np.ndarray:
@@ -135,7 +148,7 @@ def _vocabulary(words: pa.Array) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True)
-def _fill_vocabulary(table, data, bounds):
+def _fill_vocabulary(table: np.ndarray, data: np.ndarray, bounds: np.ndarray) -> None:
     for word in range(3, len(bounds) - 1):
         h = hash_word(data, bounds[word], bounds[word + 1])
         slot = slot_of(h, len(table))
@@ -146,7 +159,16 @@ def _fill_vocabulary(table, data, bounds):
 
 
 @njit(cache=True, nogil=True)
-def _add_level(words_R, log10_p_R, log10_backoff_R, last, edges, nodes, depth, n_nodes):
+def _add_level(
+    words_R: np.ndarray,
+    log10_p_R: np.ndarray,
+    log10_backoff_R: np.ndarray,
+    last: bool,
+    edges: np.ndarray,
+    nodes: np.ndarray,
+    depth: np.ndarray,
+    n_nodes: Any,
+) -> tuple[int, int, int]:
     """Add the n-grams of one order, n = words_R.shape[1], to the automaton of all shorter ones.
 
     First every context becomes a node, then every n-gram an edge: a next node is sought among suffixes, and
@@ -161,7 +183,7 @@ def _add_level(words_R, log10_p_R, log10_backoff_R, last, edges, nodes, depth, n
         if row and (words_R[row, : n - 1] == words_R[row - 1, : n - 1]).all():
             context_R[row] = context_R[row - 1]
             continue
-        node = np.uint32(ROOT)
+        node: Any = np.uint32(ROOT)
         for column in range(n - 1):
             slot = find_edge(edges, node, words_R[row, column])
             if slot < 0:
@@ -191,7 +213,7 @@ def _add_level(words_R, log10_p_R, log10_backoff_R, last, edges, nodes, depth, n
 
 
 @njit(cache=True, nogil=True)
-def _add_node(nodes, depth, n_nodes, of_depth, log10_backoff, fail):
+def _add_node(nodes: np.ndarray, depth: np.ndarray, n_nodes: Any, of_depth: int, log10_backoff: Any, fail: Any) -> Any:
     """Append a node; returns the new number of nodes."""
     nodes[n_nodes].log10_backoff = log10_backoff
     nodes[n_nodes].fail = fail
@@ -200,7 +222,7 @@ def _add_node(nodes, depth, n_nodes, of_depth, log10_backoff, fail):
 
 
 @njit(cache=True, nogil=True)
-def _suffix_node(context, word, nodes, edges):
+def _suffix_node(context: Any, word: Any, nodes: np.ndarray, edges: np.ndarray) -> Any:
     """The node of the longest proper suffix of the n-gram (context, word)."""
     node = context
     while node != ROOT:

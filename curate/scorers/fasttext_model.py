@@ -7,13 +7,15 @@ straight from the Arrow buffer. N documents, K predictions each, D labels.
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import re
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -39,11 +41,13 @@ class ModelFile:
 
     Args:
         labels: without their ``__label__``, most frequent first, as in the model.
+        n_words: words in the dictionary.
         supervised: whether it predicts labels at all.
         exclusive: whether the label probabilities of one document sum to 1 (softmax, hs).
     """
 
     labels: tuple[str, ...]
+    n_words: int
     supervised: bool
     exclusive: bool
 
@@ -134,7 +138,7 @@ def _inspect(walk: _Walk) -> ModelFile:
     fits = n_words >= 0 and n_labels == len(labels) and in_rows >= needed and in_columns == out_columns == dim
     if not fits or (supervised and out_rows != n_labels) or walk.at != len(walk.data):
         raise ValueError("its dictionary, its matrices and its length do not fit together")
-    return ModelFile(tuple(labels), supervised, loss not in ONE_VERSUS_ALL)
+    return ModelFile(tuple(labels), n_words, supervised, loss not in ONE_VERSUS_ALL)
 
 
 def _unreadable(path: Path, what: str) -> InputError:
@@ -144,6 +148,24 @@ def _unreadable(path: Path, what: str) -> InputError:
         expected="a supervised fastText model written by save_model or quantize (.bin or .ftz)",
         fix="copy the file again, or name another one",
     )
+
+
+def _holds(data: bytes, word: bytes) -> bool:
+    """``word in data`` by the C library's search, three times faster, which shows beside a small model."""
+    return word in data if _MEMMEM is None else bool(_MEMMEM(data, len(data), word, len(word)))
+
+
+def _c_search() -> Callable[[bytes, int, bytes, int], int | None] | None:
+    """The C library's memmem, None where it has none."""
+    try:
+        found = ctypes.CDLL(None).memmem
+    except (AttributeError, OSError, TypeError):
+        return None
+    found.restype, found.argtypes = ctypes.c_void_p, [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
+    return cast(Callable[[bytes, int, bytes, int], int | None], found)
+
+
+_MEMMEM = _c_search()
 
 
 def flat_lines(text: pa.Array) -> tuple[list[bytes], np.ndarray]:
@@ -156,17 +178,18 @@ def flat_lines(text: pa.Array) -> tuple[list[bytes], np.ndarray]:
     """
     text = pc.fill_null(text.cast(pa.large_string()), "")
     raw, bounds = text_bytes(text)
-    one_line = raw[int(bounds[0]) : int(bounds[-1])].tobytes().translate(_CONTROLS)
-    flat = pa.LargeStringArray.from_buffers(len(text), pa.py_buffer(bounds - bounds[0]), pa.py_buffer(one_line))
-    ended = pc.binary_join_element_wise(flat, pa.scalar("\n", pa.large_string()), pa.scalar("", pa.large_string()))
-    raw, bounds = text_bytes(ended)
-    data = raw[: int(bounds[-1])].tobytes()
-    if b"</s>" in data or PREFIX.encode() in data:
-        data = _RESERVED.sub(lambda found: b" " * len(found[0]), data)
-    edges = bounds.tolist()
-    lines = [data[a:b] for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    unicode_space = pc.utf8_is_space(ended).to_numpy(zero_copy_only=False).astype(bool)
+    data = raw[int(bounds[0]) : int(bounds[-1])].tobytes().translate(_CONTROLS)
+    edges = (bounds - bounds[0]).tolist()
+    lines = [data[a:b] + b"\n" for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    if _holds(data, b"</s>") or _holds(data, PREFIX.encode()):
+        lines = [_RESERVED.sub(_spaces, line) for line in lines]
+    flat = pa.LargeStringArray.from_buffers(len(text), pa.py_buffer(bounds - bounds[0]), pa.py_buffer(data))
+    unicode_space = pc.utf8_is_space(flat).to_numpy(zero_copy_only=False).astype(bool)
     return lines, unicode_space | np.fromiter(map(bytes.isspace, lines), dtype=bool, count=len(lines))
+
+
+def _spaces(found: re.Match[bytes]) -> bytes:
+    return b" " * len(found[0])
 
 
 class Predictor:

@@ -30,7 +30,7 @@ import pyarrow.parquet as pq
 from curate.documents import DOC_ID, doc_ids
 from curate.errors import ConfigError, InputError
 from curate.hashing import id_keys, unit_interval
-from curate.scorers.fasttext_model import PREFIX, Predictor, flat_lines
+from curate.scorers.fasttext_model import PREFIX, Predictor, flat_lines, inspect
 
 _CHILD = """
 import json, sys
@@ -212,7 +212,7 @@ def train(examples: Examples, options: dict[str, Any], model: Path) -> None:
     """Train on the examples in their order and write ``model``; the same bytes for the same examples and options.
 
     Raises:
-        ConfigError: fastText met NaN, an empty vocabulary or the end of memory with these options.
+        ConfigError: fastText met NaN, an empty dictionary or the end of memory with these options.
     """
     lines, _ = flat_lines(examples.text)
     with tempfile.TemporaryDirectory(prefix="curate-fasttext-") as folder:
@@ -225,6 +225,13 @@ def train(examples: Examples, options: dict[str, Any], model: Path) -> None:
         done = subprocess.run([sys.executable, "-c", _CHILD], input=json.dumps(request), env=environment, capture_output=True, text=True)
     if done.returncode:
         raise _failed(done.stderr.strip() or f"it was ended by signal {-done.returncode}", options)
+    if inspect(model).n_words == 0:
+        raise ConfigError(
+            "fastText found no word often enough",
+            where=f"{len(lines)} examples, min_count={options['minCount']}",
+            expected="some words in the dictionary",
+            fix="lower `min_count`, or add examples",
+        )
 
 
 def _failed(message: str, options: dict[str, Any]) -> ConfigError:
@@ -236,13 +243,6 @@ def _failed(message: str, options: dict[str, Any]) -> ConfigError:
             where=where,
             expected="finite weights",
             fix=f"lower `lr` (now {options['lr']}), or `epoch`",
-        )
-    if "vocabulary" in last:
-        return ConfigError(
-            "fastText found no word often enough",
-            where=where,
-            expected="some words",
-            fix=f"lower `min_count` (now {options['minCount']}), or add examples",
         )
     if "Memory" in last or "bad_alloc" in last or "signal" in last:
         size = (options["bucket"] * options["dim"] * 4) / 1e9

@@ -103,7 +103,7 @@ class NgramPerplexity(Scorer):
         self.__post_init__()
 
     @property
-    def outputs(self) -> pa.Schema:  # type: ignore[override]
+    def outputs(self) -> pa.Schema:
         """The score columns, with ``bucket`` where asked for."""
         return pa.schema([*_SCORES, *(_BUCKET if self._asks_buckets else [])])
 
@@ -117,14 +117,18 @@ class NgramPerplexity(Scorer):
         _require(1 <= self.order <= MAX_ORDER, "order", self.order, f"1 to {MAX_ORDER}")
         _require(self.sample_bytes > 0, "sample_bytes", self.sample_bytes, "more than 0")
         _require(self.min_count >= 1, "min_count", self.min_count, "1 or more")
-        _require(bool(prune) and prune[0] == 0 and prune == sorted(prune), "prune", prune, "0 for unigrams, then thresholds that never fall")
+        _require(
+            bool(prune) and prune[0] == 0 and prune == sorted(prune), "prune", prune, "0 for unigrams, then thresholds that never fall"
+        )
         _require(self.lines in ("line", "document"), "lines", self.lines, "line or document")
         _require(self.normalise in ("none", "ccnet"), "normalise", self.normalise, "none or ccnet")
         both = self.bucket_cutoffs is not None and self.bucket_percentiles is not None
         _require(not both, "bucket_percentiles", self.bucket_percentiles, "either bucket_cutoffs or bucket_percentiles")
         cutoffs, percentiles = self.bucket_cutoffs, self.bucket_percentiles
         _require(cutoffs is None or 0 < cutoffs[0] <= cutoffs[1], "bucket_cutoffs", cutoffs, "two rising perplexities")
-        _require(percentiles is None or 0 < percentiles[0] <= percentiles[1] < 100, "bucket_percentiles", percentiles, "two rising percentages")
+        _require(
+            percentiles is None or 0 < percentiles[0] <= percentiles[1] < 100, "bucket_percentiles", percentiles, "two rising percentages"
+        )
         if self.model is not None:
             self._supplied(Path(self.model))
 
@@ -154,7 +158,7 @@ class NgramPerplexity(Scorer):
             np.save(state / _IDS, halves[np.lexsort((halves[:, 1], halves[:, 0]))], allow_pickle=False)
         facts: dict[str, Any] = {"lines": self.lines, "normalise": self.normalise}
         if self.bucket_percentiles is not None:
-            facts["cutoffs"] = self._percentiles(model, text.filter(pa.array(aside)))
+            facts["cutoffs"] = self._percentiles(model, text.filter(pa.array(aside)), self.bucket_percentiles)
         (state / _FACTS).write_text(json.dumps(facts, sort_keys=True) + "\n")
 
     def _learn(self, text: pa.Array, state: Path) -> NgramModel:
@@ -166,12 +170,17 @@ class NgramPerplexity(Scorer):
         model.save(state)
         return model
 
-    def _percentiles(self, model: _Model, text: pa.Array) -> list[float]:
+    def _percentiles(self, model: _Model, text: pa.Array, percentiles: tuple[float, float]) -> list[float]:
         if not len(text):
             fix = "raise `sample_bytes`, or give `bucket_cutoffs`"
-            raise InputError("the sample is too small to take percentiles of", where="bucket_percentiles", expected=f"dozens of documents (one in {HELD_OUT} is kept aside)", fix=fix)
+            raise InputError(
+                "the sample is too small to take percentiles of",
+                where="bucket_percentiles",
+                expected=f"dozens of documents (one in {HELD_OUT} is kept aside)",
+                fix=fix,
+            )
         log10_p, n_predicted, _ = model.score(self._normalised(text), by_line=self._by_line)
-        return [float(c) for c in np.percentile(_perplexity(log10_p, n_predicted), self.bucket_percentiles)]
+        return [float(c) for c in np.percentile(_perplexity(log10_p, n_predicted), list(percentiles))]
 
     def load(self, state: Path | None) -> None:
         """Map the learned model, or read the supplied one."""
@@ -192,7 +201,12 @@ class NgramPerplexity(Scorer):
     def _supplied(self, path: Path) -> _Model:
         """The model at a path the user gave."""
         if not path.exists():
-            raise InputError("the n-gram model does not exist", where=str(path), expected="an ARPA file, a KenLM binary or a fitted folder", fix="correct `model`")
+            raise InputError(
+                "the n-gram model does not exist",
+                where=str(path),
+                expected="an ARPA file, a KenLM binary or a fitted folder",
+                fix="correct `model`",
+            )
         if path.is_dir():
             self._check_facts(path)
             return NgramModel.load(path)
@@ -206,14 +220,18 @@ class NgramPerplexity(Scorer):
         try:
             facts = json.loads((folder / _FACTS).read_text())
         except (OSError, ValueError) as error:
-            raise InputError("the folder holds no learned n-gram model", where=str(folder), expected=f"{_FACTS} and tables", fix="correct `model`") from error
+            raise InputError(
+                "the folder holds no learned n-gram model", where=str(folder), expected=f"{_FACTS} and tables", fix="correct `model`"
+            ) from error
         for name in ("lines", "normalise"):
             _require(getattr(self, name) == facts[name], name, getattr(self, name), f"{facts[name]}, as {folder} was learned")
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Score documents; null text gives nulls."""
         if self._model is None:
-            raise ConfigError("the n-gram model is not loaded", where="ngram_perplexity", expected="`load` before `score`", fix="call load(state)")
+            raise ConfigError(
+                "the n-gram model is not loaded", where="ngram_perplexity", expected="`load` before `score`", fix="call load(state)"
+            )
         text = batch["text"]
         log10_p, n_predicted, n_oov = self._model.score(self._normalised(text), by_line=self._by_line)
         nats = -LN10 * log10_p

@@ -168,7 +168,8 @@ def pieces(file: InputFile, source: Source, split_bytes: int, options: Options, 
     whole = file.piece()
     if file.compression or file.size <= split_bytes:
         return [(whole, file.size)]
-    n_ranges = -(-file.size // split_bytes)
+    # Not so small that a range could end inside a BOM, before any record starts.
+    n_ranges = -(-file.size // max(split_bytes, 8))
     cuts = [file.size * i // n_ranges for i in range(n_ranges + 1)]
     # A line starts at 0 and after every LF: lines starting in [a, b) follow the LFs in [a-1, b-1).
     windows = [(file.url, max(0, a - 1), b - 1, options) for a, b in zip(cuts[:-2], cuts[1:-1], strict=True)]

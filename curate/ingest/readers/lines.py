@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 from curate.ingest.readers.reader import Raw
-from curate.ingest.streams import BOM, Damage, without_bom
+from curate.ingest.streams import Damage, without_bom
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,8 @@ def line_blocks(stream: Iterator[bytes | Damage], offset: int, longest: int) -> 
 
 def lines_from_head(stream: Iterator[bytes | Damage], longest: int) -> Iterator[Lines | LongLine | Torn]:
     """``line_blocks`` of a stream from its first byte: a BOM is dropped, offsets count it."""
-    first = next(stream, b"")
-    n_bom = len(BOM) if isinstance(first, bytes) and first.startswith(BOM) else 0
-    rest = chain([first] if first else [], stream)
-    return line_blocks(without_bom(rest), n_bom, longest)
+    n_bom, rest = without_bom(stream)
+    return line_blocks(rest, n_bom, longest)
 
 
 def within(found: Iterator[Lines | LongLine | Torn], start: int, stop: int) -> Iterator[Lines | LongLine | Torn]:

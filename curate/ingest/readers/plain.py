@@ -18,7 +18,8 @@ def read(piece: Piece, source: Source, limits: Limits, options: Options) -> Iter
     n_held = 0
     long: Raw | None = None
     damage: Damage | None = None
-    for block in without_bom(blocks(piece.url, piece.compression, limits.block_bytes, options)):
+    _, content_blocks = without_bom(blocks(piece.url, piece.compression, limits.block_bytes, options))
+    for block in content_blocks:
         if isinstance(block, Damage):
             damage = block
         elif long is not None:
