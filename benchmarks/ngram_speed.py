@@ -3,10 +3,10 @@
 Ours reads Arrow batches of documents as they are. KenLM gets what its users prepare: a Python list of
 sentences, split and joined beforehand, not timed. Both score every line as a sentence; repeats alternate.
 
-    python benchmarks/ngram_speed.py TEXT_PARQUET [--binary MODEL] [--train-mb 30] [--test-mb 8]
+    python benchmarks/ngram_speed.py TEXT.parquet ... [--build-binary PROGRAM] [--train-mb 30] [--test-mb 8]
 
-TEXT_PARQUET is any Parquet file with a ``text`` column. KenLM loads the ARPA file learned here (into its probing
-table); with --binary KENLM_BUILD_BINARY, the path of KenLM's ``build_binary``, also its binary form.
+TEXT.parquet is any Parquet file with a ``text`` column. KenLM loads the ARPA file learned here, into its probing
+table; given the path of KenLM's own ``build_binary`` program, its binary form is measured too.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def timed(work):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path, nargs="+")
-    parser.add_argument("--binary", type=Path)
+    parser.add_argument("--build-binary", type=Path)
     parser.add_argument("--train-mb", type=float, default=30)
     parser.add_argument("--test-mb", type=float, default=8)
     parser.add_argument("--order", type=int, default=5)
@@ -68,8 +68,8 @@ def main() -> None:
         scorer = NgramPerplexity(model=str(path))
         scorer.load(None)
         theirs = {"arpa": kenlm.Model(str(path))}
-        if options.binary:
-            subprocess.run([options.binary, "probing", path, path.with_suffix(".bin")], check=True, capture_output=True)
+        if options.build_binary:
+            subprocess.run([options.build_binary, "probing", path, path.with_suffix(".bin")], check=True, capture_output=True)
             theirs["binary"] = kenlm.Model(str(path.with_suffix(".bin")))
         compare(scorer, theirs, pa.record_batch([test, doc_ids(test)], names=["text", "doc_id"]))
 

@@ -34,12 +34,11 @@ class Packing:
     """How documents become rows of tokens.
 
     Args:
-        tokenizer: its folder in the corpus, or the name the user gave.
+        tokenizer: the folder in the corpus that holds it.
         separator: token written after every document.
     """
 
     tokenizer: str
-    in_corpus: bool
     sequence_length: int
     separator: str
     remainder: Literal["drop", "keep"]
@@ -180,10 +179,7 @@ def _packed_batches(task: EmitTask, batches: Iterator[pa.RecordBatch], totals: d
     """Documents as rows of exactly ``sequence_length`` tokens; exact token counts go into ``totals``."""
     packing = task.packing
     assert packing is not None
-    name = packing.tokenizer
-    if packing.in_corpus:
-        name = str(task.corpus.localize(name, Path(task.cache) / task.fingerprint))
-    tokenizer = Tokenizer.open(name)
+    tokenizer = Tokenizer.open(task.corpus.localize(packing.tokenizer, Path(task.cache) / task.fingerprint))
     packer = Packer(packing.sequence_length, tokenizer.separator_id(packing.separator), packing.remainder, PACKED_ROWS_PER_BATCH)
     exact: dict[str, int] = {}
     for batch in batches:

@@ -154,8 +154,7 @@ def _emit(config: PipelineConfig, scorers: dict[str, Scorer], known: dict[str, p
         )
     scorer = scorers[name]
     assert isinstance(scorer, Tokens)
-    if scorer.tokenizer is None:
-        return EmitStage(emit, mix, length, config.seed, (model_path(name), True), f"fit/{name}")
-    supplied = Tokenizer.open(scorer.tokenizer)
-    supplied.separator_id(emit.separator)
-    return EmitStage(emit, mix, length, config.seed, (str(Path(scorer.tokenizer)), False), None, supplied.fingerprint)
+    if scorer.tokenizer is not None:
+        Tokenizer.open(scorer.tokenizer).separator_id(emit.separator)
+    # A tokens scorer keeps the tokenizer it counted with, supplied or learned, as its state.
+    return EmitStage(emit, mix, length, config.seed, model_path(name), f"fit/{name}")

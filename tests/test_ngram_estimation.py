@@ -113,7 +113,7 @@ def probability(table: dict[str, tuple[float, float]], context: tuple[str, ...],
     return table.get(" ".join(context), (0, 1.0))[1] * probability(table, context[1:], word)
 
 
-sentence = st.lists(st.sampled_from("a b c d e <s> <unk>".split()), min_size=1, max_size=8).map(" ".join)
+sentence = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "<s>", "<unk>"]), min_size=1, max_size=8).map(" ".join)
 
 
 @settings(max_examples=60, deadline=None)

@@ -142,6 +142,7 @@ def test_buckets_by_percentiles_use_documents_kept_aside(tmp_path):
         ("a—b–c…", "a - b-c..."),
         ("你好，世界。１２٣", "你好,世界.000"),
         ("（A）：【b】％～", "(a):[b]%~"),
+        ("《书》「名」", '"书""名"'),
         ("  ", ""),
     ],
 )

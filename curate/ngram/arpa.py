@@ -332,7 +332,8 @@ def _number(data: np.ndarray, begin: int, end: int) -> tuple[bool, float]:
         at += 1
         down = at < end and data[at] == 45
         at += at < end and (data[at] == 45 or data[at] == 43)
-        exponent, first = np.int64(0), at
+        exponent: Any = np.int64(0)
+        first = at
         while at < end and 48 <= data[at] <= 57 and exponent < 1000:
             exponent = exponent * 10 + np.int64(data[at]) - 48
             at += 1

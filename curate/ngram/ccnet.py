@@ -19,7 +19,7 @@ HEAD, MIDDLE, TAIL = "head", "middle", "tail"
 
 # What stands for what, by the ASCII it becomes. Code points, since several look alike in print.
 _PUNCTUATION: dict[str, tuple[int, ...]] = {
-    '"': (0x201C, 0x201D, 0x201E, 0x00AB, 0x00BB, 0x300A, 0x300C, 0x300D),  # quotation marks and corner brackets, save 0x300B
+    '"': (0x201C, 0x201D, 0x201E, 0x00AB, 0x00BB, 0x300A, 0x300B, 0x300C, 0x300D),
     "'": (0x2019, 0x00B4),
     ",": (0xFF0C, 0x3001),
     ".": (0x3002,),

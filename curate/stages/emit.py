@@ -20,17 +20,16 @@ class EmitStage(Stage):
     """Output shards.
 
     Args:
-        tokenizer: (its folder in the corpus or its name, whether it lies in the corpus), for packing.
-        tokenizer_stage: the stage that learned it, None when it was supplied.
+        tokenizer: for packing, the folder in the corpus that holds it.
+        tokenizer_stage: the stage that wrote that folder.
     """
 
     config: Emit
     mix: str
     length: str
     seed: int
-    tokenizer: tuple[str, bool] | None = None
+    tokenizer: str | None = None
     tokenizer_stage: str | None = None
-    tokenizer_hash: str | None = None
 
     def __post_init__(self) -> None:
         self.name = f"emit/{self.mix}"
@@ -40,7 +39,7 @@ class EmitStage(Stage):
 
     def identity(self) -> dict[str, Any]:
         """How rows are written."""
-        return {"version": VERSION, **self.config.model_dump(mode="json"), "seed": self.seed, "tokenizer_hash": self.tokenizer_hash}
+        return {"version": VERSION, **self.config.model_dump(mode="json"), "seed": self.seed}
 
     def run(self, run: Run) -> Outcome:
         """Deal the streams, write what is missing, then the account."""
@@ -71,7 +70,7 @@ class EmitStage(Stage):
         packing = None
         if self.tokenizer is not None:
             c = self.config
-            packing = Packing(*self.tokenizer, c.sequence_length, c.separator, c.remainder)
+            packing = Packing(self.tokenizer, c.sequence_length, c.separator, c.remainder)
         tasks = []
         for index, taken in enumerate(sampling.slices(runs, n_shards, self.seed)):
             task = EmitTask(
@@ -119,6 +118,7 @@ class EmitStage(Stage):
         ]
         shards = [{"name": path.rsplit("/", 1)[-1], **file} for record in found.values() for path, file in record.files.items()]
         return {
+            "fingerprint": run.fingerprints[self.name],
             "mix": self.mix,
             "unit": mixed["unit"],
             "budget": mixed["budget"],
