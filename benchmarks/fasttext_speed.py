@@ -64,12 +64,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def scorer_and_model(arguments: argparse.Namespace, batch: pa.Table, folder: Path) -> Path:
+def model_of(arguments: argparse.Namespace, table: pa.Table, folder: Path) -> Path:
     """The model file: the one given, or one trained on the domains of this text."""
     if arguments.model:
         return arguments.model
     trainer = FastText(label="domain", dim=arguments.dim, epoch=2)
-    trainer.fit(batch, folder)
+    trainer.fit(table, folder)
     return folder / "model.bin"
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     groups = [flat[i : i + BATCH] for i in range(0, len(flat), BATCH)]
     k = -1 if arguments.positive else 1
     with tempfile.TemporaryDirectory() as folder:
-        model_file = scorer_and_model(arguments, table, Path(folder))
+        model_file = model_of(arguments, table, Path(folder))
         scorer = FastText(model=model_file, positive=arguments.positive or ())
         scorer.check()
         scorer.load(None)

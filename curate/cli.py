@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from curate.errors import CurateError
+from curate.errors import ConfigError, CurateError, InputError
 
 app = typer.Typer(
     name="curate",
@@ -91,7 +91,10 @@ def plan(
     pipeline = _pipeline(file, overrides, conf, engine, workers)
     console = Console()
     console.print(stage_tree(pipeline))
-    n_bytes = parse_bytes(sample_bytes)
+    try:
+        n_bytes = parse_bytes(sample_bytes)
+    except ValueError as error:
+        raise ConfigError("--sample is no size", where="--sample", expected=str(error), fix="write for instance --sample 4MB") from error
     if n_bytes:
         console.print()
         console.print(estimate_table(pipeline, estimate(pipeline, int(n_bytes))))
@@ -133,9 +136,10 @@ def show(
     from curate.verify import verify as verify_corpus
 
     console = Console()
+    # Verified first: what is damaged may not open at all.
+    checked = verify_corpus(corpus, mix) if verify else 0
     console.print(show_shard(corpus, shard, mix) if shard else show_corpus(corpus, mix))
     if verify:
-        checked = verify_corpus(corpus, mix)
         console.print(f"[green]✓[/] {checked} files and every ledger verified", highlight=False)
 
 
@@ -170,21 +174,42 @@ def print_error(error: CurateError, console: Console) -> None:
         console.print(Text.assemble((f"  {label:<9}", "dim"), text))
 
 
+def _about_a_file(error: OSError | ValueError) -> CurateError | None:
+    """What the disk or a damaged file said, as an error a person can mend; None for an error of the program."""
+    import pyarrow as pa
+
+    from curate.storage import explain
+
+    if isinstance(error, OSError):
+        told = explain(error, str(error.filename or ""))
+        if isinstance(told, CurateError):
+            return told
+    elif not isinstance(error, pa.ArrowException):
+        return None
+    return InputError(
+        f"a file cannot be read or written: {error}",
+        where=str(getattr(error, "filename", None) or ""),
+        expected="a whole file on a disk that answers",
+        fix="`curate show CORPUS --verify` names a damaged file of a corpus; --debug shows where this happened",
+    )
+
+
 def main() -> None:
     """The console script: errors a person can mend exit with 2 and no traceback."""
     errors = Console(stderr=True)
     try:
         app()
-    except CurateError as error:
-        if os.environ.get("CURATE_DEBUG"):
+    except BrokenPipeError:
+        sys.exit(0)
+    except (CurateError, OSError, ValueError) as error:
+        told = error if isinstance(error, CurateError) else _about_a_file(error)
+        if told is None or os.environ.get("CURATE_DEBUG"):
             raise
-        print_error(error, errors)
+        print_error(told, errors)
         sys.exit(2)
     except KeyboardInterrupt:
         errors.print("stopped; run the same command again to go on from what is committed")
         sys.exit(130)
-    except BrokenPipeError:
-        sys.exit(0)
 
 
 if __name__ == "__main__":

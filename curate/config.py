@@ -177,7 +177,11 @@ class _UniqueKeys(yaml.SafeLoader):
 def _mapping(loader: _UniqueKeys, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=deep)
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        if isinstance(key, dict | list | set):
+            raise yaml.constructor.ConstructorError(None, None, "a key is a mapping or a list; quote it", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is written twice", key_node.start_mark)
         seen.add(key)
@@ -214,6 +218,8 @@ def load_pipeline(path: str | Path, overrides: list[str] | None = None) -> Pipel
         ConfigError: naming file and field.
     """
     data = load_yaml(Path(path))
+    if not isinstance(data, dict):
+        return validate(PipelineConfig, data, str(path))
     for override in overrides or []:
         _apply(data, override)
     return validate(PipelineConfig, data, str(path))
@@ -292,13 +298,18 @@ def _apply(data: Any, override: str) -> None:
         node = _step(node, part, override)
     if isinstance(node, list):
         node[_position(node, parts[-1], override)] = value
-    else:
+    elif isinstance(node, dict):
         node[parts[-1]] = value
+    else:
+        raise _plain_value(override, parts[-1])
 
 
 def _step(node: Any, part: str, override: str) -> Any:
     if isinstance(node, list):
-        entry = node[_position(node, part, override)]
+        position = _position(node, part, override)
+        if isinstance(node[position], str):
+            node[position] = {node[position]: {}}
+        entry = node[position]
         # A scorer's entry is {use: options}: step straight into its options.
         if isinstance(entry, dict) and len(entry) == 1 and not part.isdigit():
             (use,) = entry
@@ -306,15 +317,19 @@ def _step(node: Any, part: str, override: str) -> Any:
             return entry[use]
         return entry
     if not isinstance(node, dict):
-        raise ConfigError(
-            f"--set {override!r} steps into a plain value",
-            where=f"--set, at {part!r}",
-            expected="a section",
-            fix="see the pipeline file for its sections",
-        )
+        raise _plain_value(override, part)
     if node.get(part) is None:
         node[part] = {}
     return node[part]
+
+
+def _plain_value(override: str, part: str) -> ConfigError:
+    return ConfigError(
+        f"--set {override!r} steps into a plain value",
+        where=f"--set, at {part!r}",
+        expected="a section",
+        fix="see the pipeline file for its sections",
+    )
 
 
 def _position(items: list[Any], part: str, override: str) -> int:

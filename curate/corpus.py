@@ -213,6 +213,12 @@ class Corpus:
         scores = [name.removeprefix("score/") for name in stages if name.startswith("score/")]
         return scores + [SELECTION] * ("select" in stages) + ["mix"] * (f"mix/{self.mix}" in stages)
 
+    @property
+    def is_selected(self) -> bool:
+        """Whether verdicts exist and, where there is a mix, it was made from them."""
+        mix = self.manifest.stages.get(f"mix/{self.mix}")
+        return "select" in self.manifest.stages and (mix is None or "select" in mix.parents)
+
     def columns(self) -> dict[str, pa.Field]:
         """Every column by full name; fields carry ``unit`` and ``direction`` where stated."""
         found = {f.name: f for f in self._schema("")}

@@ -58,7 +58,7 @@ def text_bytes(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
 def doc_ids(text: pa.Array) -> pa.Array:
     """doc_id of every row of a large_string column, without decoding it."""
     data, bounds = text_bytes(text)
-    view = memoryview(data)
+    view = data.data
     edges = bounds.tolist()
     digests = b"".join([doc_id(view[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
     return pa.FixedSizeBinaryArray.from_buffers(DOC_ID, len(text), [None, pa.py_buffer(digests)])

@@ -6,6 +6,7 @@ Everything that can be wrong without reading the corpus is found here.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,7 +30,9 @@ from curate.stages.stage import Stage
 from curate.tokenization import Tokenizer
 
 
-def build(config: PipelineConfig, plugin_paths: tuple[str, ...], storage_options: dict[str, object]) -> dict[str, Stage]:
+def build(
+    config: PipelineConfig, plugin_paths: tuple[str, ...], storage_options: dict[str, object], most_learned: int | None = None
+) -> dict[str, Stage]:
     """The stages by name, every stage after its parents.
 
     Raises:
@@ -49,7 +52,7 @@ def build(config: PipelineConfig, plugin_paths: tuple[str, ...], storage_options
         _require(f"score.{name}", scorer.inputs, known)
         if sample is not None:
             _require(f"score.{name} (its training sample)", sample.columns, known)
-            add(Fit(specs[name], scorer, sample))
+            add(Fit(specs[name], scorer, sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))))
         add(ScoreStage(specs[name], scorer, sample is not None))
     tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)
     if config.select:

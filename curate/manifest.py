@@ -11,7 +11,6 @@ fingerprint names does not exist for any reader.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -25,6 +24,7 @@ from curate.hashing import fingerprint
 from curate.storage import Folder
 
 FORMAT = 1
+HASH = "xxh3-128"
 MANIFEST = "manifest.json"
 
 
@@ -97,8 +97,14 @@ class Record:
     @classmethod
     def read(cls, corpus: Folder, stage: str, shard: str) -> Record:
         """Read one record."""
-        data = json.loads(corpus.read(f"records/{stage}/{shard}.json"))
-        return cls(stage, shard, data["fingerprint"], data["files"], Ledger.from_json(data["ledger"]), data["totals"])
+        path = f"records/{stage}/{shard}.json"
+        try:
+            data = json.loads(corpus.read(path))
+            return cls(stage, shard, data["fingerprint"], data["files"], Ledger.from_json(data["ledger"]), data["totals"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise IntegrityError(
+                "a record cannot be read", where=corpus.at(path), expected="JSON written by curate", fix="remove it and run again"
+            ) from error
 
 
 def records(corpus: Folder, stage: str, current: str | None = None) -> dict[str, Record]:
@@ -242,12 +248,10 @@ def dump(data: Any) -> bytes:
 
 
 class HashingWriter:
-    """A binary file that hashes what passes through: xxh3-128, and SHA-256 where readers outside want it."""
+    """A binary file that takes the xxh3-128 of what passes through."""
 
-    def __init__(self, out: BinaryIO, *, sha256: bool = False) -> None:
-        self._out, self.n_bytes, self.closed = out, 0, False
-        self._hash = hashlib.sha256() if sha256 else xxhash.xxh3_128()
-        self._kind = "sha256" if sha256 else "xxh3-128"
+    def __init__(self, out: BinaryIO) -> None:
+        self._out, self._hash, self.n_bytes, self.closed = out, xxhash.xxh3_128(), 0, False
 
     def write(self, data: Any) -> int:
         """Write and hash."""
@@ -283,13 +287,13 @@ class HashingWriter:
 
     def entry(self, rows: int) -> dict[str, Any]:
         """The file's line in a record."""
-        return {"bytes": self.n_bytes, "rows": rows, "hash": f"{self._kind}:{self._hash.hexdigest()}"}
+        return {"bytes": self.n_bytes, "rows": rows, "hash": f"{HASH}:{self._hash.hexdigest()}"}
 
 
-def file_hash(corpus: Folder, name: str, kind: str) -> str:
+def file_hash(corpus: Folder, name: str) -> str:
     """The hash of a file on disk in the form records hold."""
-    hasher = hashlib.sha256() if kind == "sha256" else xxhash.xxh3_128()
+    hasher = xxhash.xxh3_128()
     with corpus.open(name) as file:
         while block := file.read(1 << 24):
             hasher.update(block)
-    return f"{kind}:{hasher.hexdigest()}"
+    return f"{HASH}:{hasher.hexdigest()}"

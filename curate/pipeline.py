@@ -17,9 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from curate import graph
+from curate import graph, planning
 from curate.config import Circumstance, PipelineConfig, load_circumstance, load_pipeline
-from curate.corpus import Corpus
+from curate.corpus import INGEST, Corpus
 from curate.engine import Engine, InProcess
 from curate.errors import ConfigError, CurateError, StaleOutputError, nearest
 from curate.manifest import Manifest, StageEntry, differences, dump
@@ -49,11 +49,17 @@ class Status:
 
 @dataclass
 class Pipeline:
-    """One pipeline in its circumstances."""
+    """One pipeline in its circumstances.
+
+    Args:
+        plugin_paths: where the modules that ``plugins:`` names are looked for.
+        most_learned: text bytes that a scorer may learn from at most; a trial run on a sample sets it.
+    """
 
     config: PipelineConfig
     circumstance: Circumstance = field(default_factory=Circumstance)
     plugin_paths: tuple[str, ...] = ()
+    most_learned: int | None = None
 
     @classmethod
     def from_yaml(
@@ -80,7 +86,7 @@ class Pipeline:
     @cached_property
     def stages(self) -> dict[str, Stage]:
         """The stages by name, each after its parents; checks everything that needs no corpus."""
-        return graph.build(self.config, self.plugin_paths, self.circumstance.storage_options)
+        return graph.build(self.config, self.plugin_paths, self.circumstance.storage_options, self.most_learned)
 
     @cached_property
     def entries(self) -> dict[str, StageEntry]:
@@ -96,6 +102,7 @@ class Pipeline:
         """Raise for everything that can be known to be wrong without reading the corpus."""
         self._manifest()
         _ = self.entries
+        planning.check_domains(self)
 
     def status(self) -> list[Status]:
         """Every stage with what is done, pending or changed."""
@@ -135,6 +142,9 @@ class Pipeline:
                 if name in manifest.stages:
                     self.stages[name].tidy(self.corpus)
             todo = [name for name in wanted if name not in manifest.stages]
+            if INGEST in todo and self._mix_stage in wanted and not self._is_trial and not self._begun():
+                planning.check_domains(self)
+                planning.preflight(self)
             if todo:
                 running = engine or self._engine()
                 try:
@@ -145,6 +155,18 @@ class Pipeline:
                     if engine is None:
                         running.close()
         return Corpus(self.corpus, manifest, self.config.mix.name)
+
+    @property
+    def _mix_stage(self) -> str:
+        return f"mix/{self.config.mix.name}"
+
+    @property
+    def _is_trial(self) -> bool:
+        return self.most_learned is not None
+
+    def _begun(self) -> bool:
+        """Whether an earlier run has committed something, and so has passed the preflight."""
+        return bool(self.corpus.names("records"))
 
     def _wanted(self, only: str | None, until: str | None) -> list[str]:
         if only is not None and until is not None:
@@ -258,9 +280,25 @@ class Pipeline:
         gone = manifest.invalidate(s.stage.name for s in changed)
         for s in changed:
             progress.note(f"[yellow]changed[/] {s.stage.name}: {'; '.join(s.changes[:4])}")
-        if gone:
+        incomplete = self._without_records(manifest)
+        for name in incomplete:
+            progress.note(f"[yellow]incomplete[/] {name}: records are gone; their shards are made again")
+            del manifest.stages[name]
+        if gone or incomplete:
             manifest.write(self.corpus)
         return manifest
+
+    def _without_records(self, manifest: Manifest) -> list[str]:
+        """Stages that lack the record of a shard: removing one is how a damaged shard is made again.
+
+        What was made from them stays: made again, the shard holds the same rows.
+        """
+        present = set(self.corpus.names("records"))
+        return [
+            name
+            for name, entry in manifest.stages.items()
+            if name in self.stages and any(f"records/{name}/{shard}.json" not in present for shard in entry.shards)
+        ]
 
     def _sweep(self) -> None:
         """Remove what killed writers left behind; the lock makes sure none is at work."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import sampling
-from curate.config import Circumstance, Ingest
+from curate.config import Circumstance, Ingest, Mix
 from curate.corpus import INGEST, Corpus
 from curate.engine import InProcess
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # What a worker holds of a shard: its text, the sorted copy, and what it is writing.
 COPIES_IN_MEMORY = 3
 PREFLIGHT_BYTES = 1 << 20
+LEARNED_SHARE = 0.3
 # A sample's token counts err; a mixture is refused before the work only beyond this margin.
 PREFLIGHT_MARGIN = 1.25
 
@@ -75,7 +77,7 @@ def estimate(pipeline: Pipeline, n_bytes: int) -> Estimate:
     mixed = corpus.manifest.stages[f"mix/{corpus.mix}"].totals
     tokens = sum(line["amount"] for line in mixed["plan"]) if mixed["unit"] == "tokens" else None
     kept = sum(line["bytes"] for line in mixed["plan"])
-    seconds = {name: _seconds(pipeline, name, times[name], sample, text, workers) for name in pipeline.stages}
+    seconds = {name: _seconds(pipeline, name, times.get(name, 0.0), sample, text, workers) for name in pipeline.stages}
     seconds[INGEST] += sum(d.factor * d.seconds for d in drawn) / workers
     return Estimate(
         sample,
@@ -106,31 +108,38 @@ def _by_domain(drawn: list[Drawn]) -> dict[str, float]:
 
 
 def _try(
-    pipeline: Pipeline, drawn: list[Drawn], output: str, scale: float, cut: int = 1, until: str | None = None
+    pipeline: Pipeline, drawn: list[Drawn], output: str, scale: float, cut: int = 1, until: str | None = None, select: bool = True
 ) -> tuple[Corpus, dict[str, float]]:
-    """The pipeline over the sample in a scratch directory; ``cut`` takes every n-th document. Returns wall seconds by stage."""
+    """The pipeline over the sample in a scratch directory; ``cut`` takes every n-th document. Returns seconds by stage.
+
+    Its few documents cannot meet a budget exactly, nor teach every scorer and still be left to judge:
+    caps are lifted, and no scorer learns from more than LEARNED_SHARE of them.
+    """
+    from curate.pipeline import Pipeline as Trial
+
     raw = Path(output).with_name(f"{Path(output).name}-raw")
     raw.mkdir(parents=True)
     sources = [_written(pipeline.config.ingest.sources, d, raw / f"{i}.parquet", cut) for i, d in enumerate(drawn)]
-    config = pipeline.config
-    budget = {
-        name: max(1, math.floor(value / scale / cut))
-        for name in ("token_budget", "byte_budget")
-        if (value := getattr(config.mix, name)) is not None
-    }
+    config, mix = pipeline.config, pipeline.config.mix
+    budgets = {name: getattr(mix, name) for name in ("token_budget", "byte_budget")}
+    lifted = {name: max(1, math.floor(value / scale / cut)) for name, value in budgets.items() if value is not None}
     sampled = config.model_copy(
         update={
             "output": output,
             "ingest": Ingest(sources=sources, max_bad_fraction=1.0, shard_bytes=config.ingest.shard_bytes),
-            # The sample's few documents cannot meet a budget to the document: caps are lifted, shares kept.
-            "mix": config.mix.model_copy(update=budget | {"max_epochs": 1e4}),
+            "mix": mix.model_copy(update={**lifted, "max_epochs": 1e4}),
+            "select": config.select if select else [],
         }
     )
-    from curate.pipeline import Pipeline as Trial
-
-    trial = Trial(sampled, Circumstance(engine="process"), pipeline.plugin_paths)
-    corpus = trial.run(engine=InProcess(), until=until)
-    return corpus, {name: spent["wall"] for name, spent in trial.times().items()}
+    most = int(LEARNED_SHARE * sum(d.n_bytes for d in drawn) / cut)
+    trial = Trial(sampled, Circumstance(engine="process"), pipeline.plugin_paths, most)
+    try:
+        corpus = trial.run(engine=InProcess(), until=until)
+    except InfeasibleMixtureError:
+        natural = sampled.model_copy(update={"mix": Mix(name=mix.name, length=mix.length), "select": []})
+        trial = Trial(natural, Circumstance(engine="process"), pipeline.plugin_paths, most)
+        corpus = trial.run(engine=InProcess(), until=until)
+    return corpus, {name: spent["seconds"] for name, spent in trial.times().items()}
 
 
 def _written(sources: list[Source], drawn: Drawn, path: Path, cut: int) -> Source:
@@ -146,7 +155,7 @@ def _seconds(pipeline: Pipeline, name: str, wall: float, sample: int, text: floa
     """One stage's wall time, scaled: fits by what they learn from, the rest by the text."""
     stage: Any = pipeline.stages[name]
     if name.startswith("fit/"):
-        return wall * min(stage.sample.n_bytes, text) / max(min(stage.sample.n_bytes, sample), 1)
+        return wall * min(stage.sample.n_bytes, text) / max(min(stage.sample.n_bytes, LEARNED_SHARE * sample), 1)
     shards = max(1, math.ceil(text / pipeline.config.ingest.shard_bytes))
     return wall * text / max(sample, 1) / min(workers, shards)
 
@@ -158,13 +167,8 @@ def _memory(pipeline: Pipeline, workers: int) -> float:
     return process + workers * (process + COPIES_IN_MEMORY * shard)
 
 
-def preflight(pipeline: Pipeline) -> None:
-    """Refuse a mixture that a look at the inputs shows to be out of reach, before any work.
-
-    Raises:
-        ConfigError: the mixture names a domain no file has, where files tell the domain.
-        InfeasibleMixtureError: a domain would need well over what the sample says there is.
-    """
+def check_domains(pipeline: Pipeline) -> None:
+    """Raise ConfigError where the mixture names a domain that no file has, and files tell the domain."""
     mix: Any = pipeline.stages[f"mix/{pipeline.config.mix.name}"]
     stage: Any = pipeline.stages[INGEST]
     told = {file.domain for file in stage.listing.files}
@@ -176,6 +180,15 @@ def preflight(pipeline: Pipeline) -> None:
                 expected="a domain of the sources",
                 fix=nearest(name, sorted(d for d in told if d)),
             )
+
+
+def preflight(pipeline: Pipeline) -> None:
+    """Refuse a mixture that a look at the inputs shows to be out of reach, before any work.
+
+    Raises:
+        InfeasibleMixtureError: a domain would need well over what the sample says there is.
+    """
+    mix: Any = pipeline.stages[f"mix/{pipeline.config.mix.name}"]
     budget = mix.config.token_budget or mix.config.byte_budget
     if budget is None or mix.config.on_shortage == "redistribute":
         return
@@ -184,29 +197,14 @@ def preflight(pipeline: Pipeline) -> None:
         return
     text, sample = sum(d.factor * d.n_bytes for d in drawn), sum(d.n_bytes for d in drawn)
     with tempfile.TemporaryDirectory() as scratch:
-        corpus, _ = _try(pipeline, drawn, f"{scratch}/preflight", text / max(sample, 1), until="mix")
+        corpus, _ = _try(pipeline, drawn, f"{scratch}/preflight", text / max(sample, 1), until="mix", select=False)
     plan = corpus.manifest.stages[f"mix/{corpus.mix}"].totals["plan"]
-    per_byte = {line["domain"]: line["amount"] / max(line["bytes"], 1) for line in plan}
-    kept = {line["domain"]: line["bytes"] for line in plan}
-    held = {
-        row["domain"]: row["n_bytes_sum"]
-        for row in pa.concat_tables([d.table.select(["domain", "n_bytes"]) for d in drawn])
-        .group_by("domain")
-        .aggregate([("n_bytes", "sum")])
-        .to_pylist()
-    }
     whole = _by_domain(drawn)
     names = [line["domain"] for line in plan]
-    amount = [PREFLIGHT_MARGIN * per_byte[n] * kept[n] / held[n] * whole[n] for n in names]
+    amount = [PREFLIGHT_MARGIN * whole[line["domain"]] * line["amount"] / max(line["bytes"], 1) for line in plan]
     asked = [line["asked"] for line in plan]
     try:
-        sampling.allocate(names, _array(asked), _array(amount), float(budget), mix.config.max_epochs, False, mix.unit)
+        sampling.allocate(names, np.array(asked), np.array(amount), float(budget), mix.config.max_epochs, False, mix.unit)
     except InfeasibleMixtureError as error:
         error.where = f"{error.where} (estimated from {sample / 1e6:.1f} MB, plus {PREFLIGHT_MARGIN - 1:.0%}; nothing has been run)"
         raise
-
-
-def _array(values: list[float]) -> Any:
-    import numpy as np
-
-    return np.array(values, dtype=np.float64)

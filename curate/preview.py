@@ -81,7 +81,7 @@ def _draw_file(source: Source, file: InputFile, n_bytes: int, options: dict[str,
     pieces = reader.pieces(file, source, n_bytes, options, map) if reader.pieces else [(file.piece(), file.size)]
     tables, on_disk, held = [], 0.0, 0
     for piece, size in pieces:
-        table, share = _records(source, piece, n_bytes - held, options)
+        table, share = _records(source, piece, n_bytes - held, options, size)
         tables.append(table)
         on_disk += size * share
         held += sum(table["n_bytes"].to_pylist())
@@ -101,7 +101,7 @@ def _draw_lines(source: Source, file: InputFile, n_bytes: int, options: dict[str
     on_disk = len(head) * len(lines) / max(len(plain), 1)
     with tempfile.NamedTemporaryFile(suffix=f".{file.format}") as copy:
         Path(copy.name).write_bytes(lines)
-        table, _ = _records(source, replace(file.piece(), url=copy.name, compression=None), n_bytes * 4, options)
+        table, _ = _records(source, replace(file.piece(), url=copy.name, compression=None), len(lines) + 1, options, len(lines))
     return table, on_disk
 
 
@@ -117,10 +117,10 @@ def _decompressed(head: bytes, compression: str | None) -> bytes:
     return head
 
 
-def _records(source: Source, piece: Piece, n_bytes: int, options: dict[str, Any]) -> tuple[pa.Table, float]:
-    """Good records of a piece, and the share of the piece they are.
+def _records(source: Source, piece: Piece, n_bytes: int, options: dict[str, Any], size: int) -> tuple[pa.Table, float]:
+    """Good records of a piece until ``n_bytes`` of text are read, and the share of the piece they are.
 
-    Reading stops at ``n_bytes`` where the piece tells how many rows it has; else it is read whole.
+    The share is one of rows where the piece tells how many it has, else text of the ``size`` on disk.
     """
     n_rows = _rows_in(piece, options)
     tables, held, read = [], 0, 0
@@ -131,10 +131,12 @@ def _records(source: Source, piece: Piece, n_bytes: int, options: dict[str, Any]
         tables.append(_table(source, item))
         held += sum(tables[-1]["n_bytes"].to_pylist())
         read += len(tables[-1])
-        if n_rows and held >= n_bytes:
+        if held >= n_bytes:
             break
+    else:
+        n_rows, size = read, held
     table = pa.concat_tables(tables) if tables else _table(source, None)
-    return table, read / n_rows if n_rows else 1.0
+    return table, min(1.0, read / n_rows if n_rows else held / max(size, 1)) if read else 1.0
 
 
 def _rows_in(piece: Piece, options: dict[str, Any]) -> int | None:

@@ -72,6 +72,7 @@ class FitTask:
     corpus: Folder
     parts: tuple[Part, ...]
     spec: ScorerSpec
+    sample: Sample
     fingerprint: str
 
 
@@ -79,9 +80,7 @@ def fit_scorer(task: FitTask) -> dict[str, Any]:
     """Draw the sample, learn, commit the state. Returns sample rows and bytes, and seconds."""
     began = time.perf_counter()
     scorer = task.spec.build()
-    sample = scorer.sample()
-    assert sample is not None
-    table = draw_sample(task.corpus, task.parts, sample)
+    table = draw_sample(task.corpus, task.parts, task.sample)
     folder = model_path(task.spec.name)
     task.corpus.remove(folder)
     files = {}
@@ -93,7 +92,7 @@ def fit_scorer(task: FitTask) -> dict[str, Any]:
             with task.corpus.create(path) as out, file.open("rb") as learned:
                 while block := learned.read(1 << 24):
                     out.write(block)
-            files[path] = {"bytes": file.stat().st_size, "rows": 0, "hash": file_hash(task.corpus, path, "xxh3-128")}
+            files[path] = {"bytes": file.stat().st_size, "rows": 0, "hash": file_hash(task.corpus, path)}
     totals = {
         "sample_rows": table.num_rows,
         "sample_bytes": sum(len(t.as_py().encode()) for t in table["text"]) if "text" in table.column_names else 0,
@@ -119,16 +118,21 @@ def draw_sample(corpus: Folder, parts: Sequence[Part], sample: Sample) -> pa.Tab
     }
     columns = list(dict.fromkeys(["doc_id", "n_bytes", *sample.columns]))
     taken = dict.fromkeys(total, 0)
+    full: set[str] = set()
     pieces = []
     for part in parts:
         start = 0
         for domain, rows, _ in part.domains:
-            if domain in total and taken[domain] < share[domain]:
+            if domain in total and domain not in full:
                 piece = _prefix(corpus, part, columns, start, rows, int(share[domain]) - taken[domain], first=taken[domain] == 0)
                 taken[domain] += sum(piece["n_bytes"].to_pylist())
                 pieces.append(piece)
+                # The first document that does not fit ends the domain: going on would make the sample depend on where shards end.
+                full |= {domain} if len(piece) < rows else set()
             start += rows
-    table = pa.concat_tables(pieces).unify_dictionaries() if pieces else pa.table({c: [] for c in columns})
+    # A scorer that learns from files of its own asks for no bytes, and gets an empty table.
+    pieces = pieces or [read_part(corpus, parts[0].name, columns, [])]
+    table = pa.concat_tables(pieces).unify_dictionaries()
     return table.select([c for c in columns if c != "n_bytes" or "n_bytes" in sample.columns])
 
 

@@ -89,8 +89,12 @@ class Folder:
         return pa.PythonFile(fs.open(f"{root}/{name}", "rb"), mode="r")
 
     @contextmanager
-    def create(self, name: str) -> Iterator[BinaryIO]:
-        """Write one file; it appears under its name only if the block ends without an error."""
+    def create(self, name: str, durable: bool = True) -> Iterator[BinaryIO]:
+        """Write one file; it appears under its name only if the block ends without an error.
+
+        Args:
+            durable: False for scratch that can be made again: it survives the process, not a power cut.
+        """
         if self.local is None:
             fs, root = self._fs
             with tempfile.TemporaryFile() as spool:
@@ -106,10 +110,12 @@ class Folder:
         try:
             with partial.open("wb") as out:
                 yield out
-                out.flush()
-                os.fsync(out.fileno())
+                if durable:
+                    out.flush()
+                    os.fsync(out.fileno())
             partial.replace(final)
-            _sync_folder(final.parent)
+            if durable:
+                _sync_folder(final.parent)
         except OSError as error:
             raise explain(error, str(final)) from error
         finally:

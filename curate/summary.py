@@ -60,7 +60,7 @@ def _documents(corpus: Corpus) -> Table:
     table.add_row("records read", f"{ingest.ledger.n_in:,}")
     for reason, n in ingest.ledger.quarantined.items():
         table.add_row(f"  quarantined: {reason}", f"-{n:,}")
-    tally = stages["select"].totals["tally"] if "select" in stages else []
+    tally = stages["select"].totals["tally"] if corpus.is_selected else []
     tokens = _tokens(corpus, tally)
     table.add_row("documents", f"{ingest.ledger.kept:,}", size(sum(d["bytes"] for d in held)), tokens)
     reasons: dict[str | None, list[int]] = {}
@@ -68,9 +68,9 @@ def _documents(corpus: Corpus) -> Table:
         sums = reasons.setdefault(row["reason"], [0, 0, 0])
         for i, key in enumerate(("n_documents", "n_bytes", "n_tokens")):
             sums[i] += row[key] or 0
-    for reason, (n, n_bytes, n_tokens) in sorted(reasons.items(), key=lambda item: -item[1][0]):
-        if reason is not None:
-            table.add_row(f"  dropped: {reason}", f"-{n:,}", size(n_bytes), count(n_tokens) if n_tokens else "")
+    for why, (n, n_bytes, n_tokens) in sorted(reasons.items(), key=lambda item: -item[1][0]):
+        if why is not None:
+            table.add_row(f"  dropped: {why}", f"-{n:,}", size(n_bytes), count(n_tokens) if n_tokens else "")
     if None in reasons:
         n, n_bytes, n_tokens = reasons[None]
         table.add_row("selected", f"{n:,}", size(n_bytes), count(n_tokens) if n_tokens else "")
@@ -100,7 +100,7 @@ def _tokens(corpus: Corpus, tally: list[dict[str, Any]]) -> str:
     if tally and tally[0]["n_tokens"] is not None:
         return count(sum(row["n_tokens"] for row in tally))
     mix = corpus.manifest.stages.get(f"mix/{corpus.mix}")
-    if mix and mix.totals["unit"] == "tokens" and "select" not in corpus.manifest.stages:
+    if mix and mix.totals["unit"] == "tokens" and not corpus.is_selected:
         return count(sum(line["amount"] for line in mix.totals["plan"]))
     return ""
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import ingest
 from curate.corpus import INGEST, Corpus
+from curate.emit import dataset_files
 from curate.errors import IntegrityError
 from curate.manifest import Record, StageEntry, file_hash, records
 from curate.storage import Folder
+
+REPAIR = "restore the file, or remove the shard's record under records/ and run again"
 
 
 def verify(url: str, mix: str | None = None) -> int:
@@ -48,14 +53,13 @@ def _any_column(corpus: Corpus, group: str) -> str:
 
 def _verify_file(corpus: Folder, path: str, file: dict[str, object]) -> None:
     """One file is there, whole, unchanged, with the rows it had."""
-    fix = "remove its record under records/ and run again, or restore the file"
+    fix = REPAIR
     if not corpus.exists(path):
         raise IntegrityError("a file is missing", where=corpus.at(path), expected="the file its record names", fix=fix)
     rows = _rows(corpus, path)
     if rows is not None and rows != file["rows"]:
         raise IntegrityError(f"the file holds {rows:,} rows", where=corpus.at(path), expected=f"{file['rows']:,} rows", fix=fix)
-    kind = str(file["hash"]).split(":")[0]
-    if corpus.size(path) != file["bytes"] or file_hash(corpus, path, kind) != file["hash"]:
+    if corpus.size(path) != file["bytes"] or file_hash(corpus, path) != file["hash"]:
         raise IntegrityError("the file is not the one that was written", where=corpus.at(path), expected=str(file["hash"]), fix=fix)
 
 
@@ -68,9 +72,9 @@ def _rows(corpus: Folder, path: str) -> int | None:
         if path.endswith(".arrow"):
             with corpus.open(path) as file, pa.ipc.open_stream(file) as stream:
                 return sum(batch.num_rows for batch in stream)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise IntegrityError(
-            "the file cannot be read", where=corpus.at(path), expected="a whole file", fix="remove its record and run again"
+            "the file cannot be read", where=corpus.at(path), expected="a whole file", fix=REPAIR
         ) from error
     return None
 
@@ -90,12 +94,36 @@ def _verify_totals(corpus: Corpus, stage: str, entry: StageEntry, found: dict[st
                 f"{taken:,} documents came in", where=stage, expected=f"{documents:,} documents of ingest", fix="run again"
             )
     if stage.startswith("emit/"):
-        mixed = records(corpus.folder, stage.replace("emit/", "mix/"))
+        mix = stage.replace("emit/", "mix/")
+        mixed = records(corpus.folder, mix, corpus.manifest.stages[mix].fingerprint)
         copies = sum(run[2] for record in mixed.values() for run in record.totals["runs"])
         if kept != copies:
             raise IntegrityError(
                 f"{kept:,} rows were emitted", where=stage, expected=f"{copies:,} copies decided by the mix", fix="run again"
             )
+        _verify_beside(corpus.folder, stage.removeprefix("emit/"), entry)
+
+
+def _verify_beside(corpus: Folder, mix: str, entry: StageEntry) -> None:
+    """The small files beside the shards are those that were written, and no shard of another run lies there."""
+    folder = f"mixes/{mix}"
+    expected = {f"{folder}/{name}": content for name, content in dataset_files(entry.shards, entry.fingerprint).items()}
+    for path, content in expected.items():
+        if not corpus.exists(path) or corpus.read(path) != content:
+            raise IntegrityError(
+                "a file that opens the shards is missing or changed", where=corpus.at(path), expected="what emit wrote", fix=REPAIR
+            )
+    account = f"{folder}/mixture.json"
+    try:
+        stated = json.loads(corpus.read(account))
+    except (OSError, ValueError) as error:
+        raise IntegrityError("the mixture's account cannot be read", where=corpus.at(account), expected="JSON", fix=REPAIR) from error
+    if any(stated.get(key) != value for key, value in entry.totals.items()):
+        raise IntegrityError("the mixture's account was changed", where=corpus.at(account), expected="what the manifest says", fix=REPAIR)
+    shards = {f"{folder}/{name}.arrow" for name in entry.shards}
+    for path in corpus.names(folder):
+        if path.endswith(".arrow") and path not in shards:
+            raise IntegrityError("a shard that is no part of the mix", where=corpus.at(path), expected="only its shards", fix="remove it")
 
 
 def _verify_quarantine(corpus: Corpus) -> int:

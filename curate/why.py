@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import SELECTION, Corpus, Part, read_part
+from curate.corpus import Corpus, Part, read_part
 from curate.documents import DOC_ID
 from curate.errors import ConfigError, InputError, nearest
 
@@ -138,7 +138,7 @@ def _one(corpus: Corpus, part: Part, row: int) -> Table:
         if name in ("doc_id", "source", "source_row", "text"):
             continue
         table.add_row(name, _shown(values[name]))
-    if SELECTION in corpus.groups() and not values["selection.keep"]:
+    if corpus.is_selected and not values["selection.keep"]:
         table.add_row("verdict", Text(f"dropped: {values['selection.reason']}", style="red"))
     text = values["text"]
     table.add_row("text", Text(text[:SHOWN_TEXT] + ("…" if len(text) > SHOWN_TEXT else "")))

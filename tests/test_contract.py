@@ -147,12 +147,6 @@ class FirstRow(Length):
         return [value and (value + 1 if i == 0 and value != smallest and len(values) > 40 else value) for i, value in enumerate(values)]
 
 
-class Sorted(Length):
-    def values(self, batch: pa.RecordBatch) -> list[float | None]:
-        values = super().values(batch)
-        return values if None in values or len(values) < 40 else sorted(values)  # type: ignore[type-var]
-
-
 class NoEmptyBatch(Length):
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         assert batch.num_rows, "nothing to score"
@@ -243,7 +237,6 @@ BROKEN_SCORERS: list[tuple[type[Scorer], str]] = [
     (BatchMean, "batch-split invariance: in batches of"),
     (Offsetless, "as a slice with an offset"),
     (FirstRow, "batch-split|permutation"),
-    (Sorted, "batch-split|permutation"),
     (NullIsZero, "null text: column 'length' is 0.0"),
     (NullRaises, "null text: score raised TypeError"),
     (EmptyRaises, "empty text: score raised ZeroDivisionError"),

@@ -100,12 +100,13 @@ def test_quantized_models_serve(model: Path, tmp_path: Path) -> None:
             inspect(path)
 
 
-def test_word_vectors_are_no_classifier(tmp_path: Path) -> None:
-    import fasttext
-
-    source = tmp_path / "words.txt"
-    source.write_text("one two three four five six seven\n" * 200)
-    vectors = fasttext.train_unsupervised(str(source), dim=20, bucket=200_000, minCount=1, epoch=1, thread=1, verbose=0)
-    vectors.save_model(str(tmp_path / "vectors.bin"))
-    with pytest.raises(InputError, match="predicts no labels"):
-        Predictor(tmp_path / "vectors.bin")
+def test_word_vectors_are_no_classifier(model: Path, tmp_path: Path) -> None:
+    content = bytearray(model.read_bytes())
+    kind_at = 4 * 9  # magic, version, dim, ws, epoch, minCount, neg, wordNgrams, loss, model
+    assert struct.unpack_from("<i", content, kind_at) == (3,)
+    struct.pack_into("<i", content, kind_at, 2)  # skip-gram
+    path = tmp_path / "vectors.bin"
+    path.write_bytes(content)
+    for attempt in (lambda: Predictor(path), lambda: FastText(model=path).check()):
+        with pytest.raises(InputError, match="predicts no labels"):
+            attempt()

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 from curate.errors import InputError
 from curate.ingest import Limits, Source, list_inputs, plan_splits, read_quarantine, scan_split
-from curate.ingest.readers.reader import BadRecord, Records, reader_of
+from curate.ingest.readers.reader import BadRecord, Raw, Records, reader_of
 from curate.ingest.spool import read_rows
 from curate.storage import Folder
 
@@ -97,9 +98,9 @@ def test_any_text_survives_any_format(tmp_path, name, texts, split_bytes, block_
 @given(text=TEXT | NASTY)
 def test_a_text_file_is_one_document_less_its_bom(tmp_path, text):
     (tmp_path / "x.txt").write_bytes(b"\xef\xbb\xbf" + text.encode())
-    (tmp_path / "y.txt.gz").write_bytes(gzip.compress(text.removeprefix("\ufeff").encode() or b"-"))
+    (tmp_path / "y.txt.gz").write_bytes(gzip.compress((text.lstrip("\ufeff") or "-").encode()))
     documents, _, _ = scan(tmp_path, Source(path="*.txt*", domain="d"))
-    assert [d["text"] for d in documents] == [text, text.removeprefix("\ufeff") or "-"]
+    assert [d["text"] for d in documents] == [text, text.lstrip("\ufeff") or "-"]
 
 
 BAD_LINES = {
@@ -382,16 +383,18 @@ def test_a_format_can_be_plugged_in(tmp_path):
     from curate.ingest.readers import reader
 
     def read(piece, source, limits, options):
-        yield Records(np.arange(2), pa.array(["a", "b"], pa.large_string()), pa.array(["x", "y"]))
+        yield Records(np.arange(2), pa.array(["a", "b"], pa.large_string()), pa.array(["x", "y"]), source=pa.array(["one", "two"]))
+        yield replace(Raw(b"?").bad(7, None, "odd", "no text"), source="three")
 
     def inputs(source, entry, root, options):
         return [InputFile("made-up:", "made-up", entry, "made_up", None, None, source.options["size"], "1")]
 
     register("made_up", Reader(read=read, inputs=inputs))
     try:
-        documents, _, _ = scan(tmp_path, Source(format="made_up", options={"size": 5}))
+        documents, [entry], _ = scan(tmp_path, Source(format="made_up", options={"size": 5}))
     finally:
         del reader.READERS["made_up"]
-    assert [(d["text"], d["domain"]) for d in documents] == [("a", "x"), ("b", "y")]
+    assert [(d["text"], d["domain"], d["source"], d["source_row"]) for d in documents] == [("a", "x", "one", 0), ("b", "y", "two", 1)]
+    assert (entry["source"], entry["source_row"], entry["reason"]) == ("three", 7, "odd")
     with pytest.raises(Exception, match="unknown input format 'jsnl'"):
         reader_of("jsnl")

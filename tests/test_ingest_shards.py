@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from curate.documents import schema
 from curate.hashing import row_keys
 from curate.ingest import Limits, ShardPlan, Source, gather_shard, list_inputs, plan_shards, plan_splits, read_histogram, scan_split, slices
+from curate.ingest.gather import ROW_GROUP_BYTES
 from curate.ingest.scan import ScanResult
 from curate.ingest.shards import Range
 from curate.ingest.sources import extras_schema
@@ -80,7 +81,8 @@ def test_a_huge_document_does_not_make_empty_shards():
     assert plan_shards([], 100).shards == ()
 
 
-BINS = st.dictionaries(st.tuples(st.sampled_from("abcd"), st.integers(0, 65535)), st.tuples(st.integers(1, 5), st.integers(1, 90)), max_size=40)
+DOMAIN_AND_BUCKET = st.tuples(st.sampled_from("abcd"), st.integers(0, 65535))
+BINS = st.dictionaries(DOMAIN_AND_BUCKET, st.tuples(st.integers(1, 5), st.integers(1, 90)), max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
@@ -172,8 +174,11 @@ def test_row_groups_are_small(tmp_path):
     source = Source(path="books/*.txt")
     parts, _, _ = ingest(tmp_path, root, [source], shard_bytes=1 << 28)
     [part] = parts
-    groups = pq.ParquetFile(tmp_path / part.name).metadata
-    assert groups.num_rows == 27 and 3 <= groups.num_row_groups <= 8
+    file = pq.ParquetFile(tmp_path / part.name)
+    sizes = [file.read_row_group(i, ["n_bytes"])["n_bytes"].to_pylist() for i in range(file.num_row_groups)]
+    assert sum(map(len, sizes)) == 27
+    # A group ends with the document that reaches the limit.
+    assert all(sum(group[:-1]) < ROW_GROUP_BYTES for group in sizes) and len(sizes) >= part.n_bytes / (ROW_GROUP_BYTES + 2_000_000)
 
 
 @needs_data

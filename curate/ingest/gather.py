@@ -1,6 +1,6 @@
 """Gather: the slices of all spool chunks that make one shard, merged into its Parquet part.
 
-Row groups hold about 4 MB of text, so that later stages can read a range of rows without
+Row groups hold about 1 MB of text, so that later stages can read a range of rows without
 reading the part. zstd level 3: level 1 writes half again as fast and 17 % larger, level 6
 less than half as fast and 8 % smaller (news, dialog, reviews and encyclopedia).
 """
@@ -24,7 +24,7 @@ from curate.storage import Folder
 
 FOLDER = "documents"
 ZSTD_LEVEL = 3
-ROW_GROUP_BYTES = 4 << 20
+ROW_GROUP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)

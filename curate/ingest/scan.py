@@ -59,7 +59,7 @@ def scan_split(
         for piece in split.pieces:
             for item in _read(piece, source, limits, options or {}):
                 if isinstance(item, BadRecord):
-                    quarantine.add(piece.source, item)
+                    quarantine.add(item.source or piece.source, item)
                 else:
                     pending.add(piece, item)
         pending.flush()
@@ -93,12 +93,12 @@ class _Pending:
     limits: Limits
     source: Source
     chunks: list[Chunk] = field(default_factory=list)
-    _held: list[tuple[str, Records]] = field(default_factory=list)
+    _held: list[tuple[str | pa.Array, Records]] = field(default_factory=list)
     _n_bytes: int = 0
 
     def add(self, piece: Piece, records: Records) -> None:
         """Take records in; write a chunk when there are enough."""
-        self._held.append((piece.source, records))
+        self._held.append((piece.source if records.source is None else records.source, records))
         bounds = np.frombuffer(records.text.buffers()[1], np.int64, len(records.text) + 1, 8 * records.text.offset)
         self._n_bytes += int(bounds[-1] - bounds[0])
         if self._n_bytes >= self.limits.chunk_bytes:

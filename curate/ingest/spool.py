@@ -89,7 +89,7 @@ def write_chunk(out: Folder, name: str, columns: dict[str, pa.Array], domains: S
     first_rows = batch_bounds(sizes, _BATCH_BYTES)
     histogram = _packed(_histogram(keys, ranks, sizes, names))
     schema = table.schema.insert(0, pa.field("key", pa.uint64())).with_metadata({_HISTOGRAM_KEY: histogram})
-    with out.create(name) as file, pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
+    with out.create(name, durable=False) as file, pa.ipc.new_file(pa.PythonFile(file, mode="w"), schema) as writer:
         for a, b in zip(first_rows[:-1], first_rows[1:], strict=True):
             part = table.take(pa.array(order[a:b])).set_column(len(table.column_names) - 1, "domain", table["domain"].slice(a, b - a))
             writer.write_table(part.add_column(0, "key", pa.array(keys[a:b])))

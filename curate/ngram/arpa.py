@@ -276,12 +276,10 @@ def _parse(
         a, b = _field(data, b, line_end)
         if a < b:
             ok, value = _number(data, a, b)
-            if not ok:
+            a, b = _field(data, b, line_end)
+            if not ok or a < b:
                 return row, 4, at
             log10_backoff_R[row] = value
-        a, b = _field(data, b, line_end)
-        if a < b:
-            return row, 4, at
         row += 1
         at = line_end + 1
     return row, 0, end

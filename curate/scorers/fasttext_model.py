@@ -105,15 +105,18 @@ def inspect(path: Path) -> ModelFile:
     """Walk a ``.bin`` or ``.ftz`` file from end to end without loading it.
 
     Raises:
-        InputError: the file is missing, is no fastText model, or is damaged.
+        InputError: the file is missing, is no fastText model, is damaged, or holds word vectors only.
     """
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _inspect(_Walk(data))
+            found = _inspect(_Walk(data))
     except FileNotFoundError:
         raise _unreadable(path, "the fastText model does not exist") from None
     except (ValueError, struct.error, OSError) as error:
         raise _unreadable(path, f"the fastText model cannot be read: {error}") from None
+    if not found.supervised:
+        raise _unreadable(path, "the fastText model holds word vectors and predicts no labels")
+    return found
 
 
 def _inspect(walk: _Walk) -> ModelFile:
@@ -204,8 +207,6 @@ class Predictor:
 
     def __init__(self, path: Path) -> None:
         self.file = inspect(path)
-        if not self.file.supervised:
-            raise _unreadable(path, "the fastText model holds word vectors and predicts no labels")
         from fasttext.FastText import _FastText
 
         try:

@@ -52,7 +52,9 @@ class EmitStage(Stage):
             run.engine.map(emit.emit_shard, missing, done=lambda i, _: bar.shard_done(size[missing[i].shard]))
         found = run.pending(self.name, names)[1]
         mixture = self._mixture(run, {name: found[name] for name in names})
-        emit.write_dataset_files(run.corpus, self.mix, names, run.fingerprints[self.name])
+        run.clear_orphans(f"mixes/{self.mix}", found)
+        for name, content in emit.dataset_files(names, run.fingerprints[self.name]).items():
+            run.corpus.write(f"mixes/{self.mix}/{name}", content)
         run.corpus.write(f"mixes/{self.mix}/mixture.json", dump(mixture))
         return Outcome(total_ledger(found), names, {k: v for k, v in mixture.items() if k not in ("shards", "lineage")})
 
@@ -77,7 +79,7 @@ class EmitStage(Stage):
                 run.corpus,
                 self.mix,
                 shard_name(index, n_shards),
-                {s.part: parts[s.part] for s in taken},
+                {s.part: parts[s.part] for s in taken} or {0: parts[0]},
                 tuple(taken),
                 tuple(self.config.carry),
                 self.length,

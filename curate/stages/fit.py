@@ -39,7 +39,7 @@ class Fit(Stage):
 def run_fits(stages: list[Fit], run: Run) -> list[Outcome]:
     """Fit several scorers side by side."""
     todo = [stage for stage in stages if run.pending(stage.name, ["model"])[0]]
-    tasks = [FitTask(run.corpus, tuple(run.parts), stage.spec, run.fingerprints[stage.name]) for stage in todo]
+    tasks = [FitTask(run.corpus, tuple(run.parts), stage.spec, stage.sample, run.fingerprints[stage.name]) for stage in todo]
     size = {stage.name: min(stage.sample.n_bytes, sum(part.n_bytes for part in run.parts)) for stage in todo}
     if todo:
         with run.progress.stage("fit " + ", ".join(stage.spec.name for stage in todo), len(todo), sum(size.values())) as bar:

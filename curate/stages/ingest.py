@@ -53,8 +53,11 @@ class IngestStage(Stage):
 
     def run(self, run: Run) -> Outcome:
         """Scan, plan, gather."""
-        self._clear_other_work(run)
-        scans = self._scan(run)
+        splits = self._splits(run)
+        # What a split's name stands for depends on how files were cut, which is no part of the stage's identity.
+        layout = fingerprint([run.fingerprints[INGEST], [split.to_json() for split in splits]])
+        self._clear_other_work(run, layout)
+        scans = self._scan(run, splits, layout)
         total = sum((Counter(scan.quarantined) for scan in scans), Counter())
         ledger = Ledger(sum(s.n_records for s in scans), sum(s.n_documents for s in scans), {}, 0, dict(sorted(total.items())))
         ledger.reconcile("ingest, all splits")
@@ -73,6 +76,7 @@ class IngestStage(Stage):
         with run.progress.stage("ingest: write", len(todo), sum(size[n] for n in todo), len(names) - len(todo)) as bar:
             run.engine.map(_gather, tasks, done=lambda i, _: bar.shard_done(size[todo[i]]))
         found = run.pending(INGEST, names)[1]
+        run.clear_orphans("documents", found)
         gathered = sum(record.ledger.kept for record in found.values())
         if gathered != ledger.kept:
             raise IntegrityError(
@@ -100,31 +104,30 @@ class IngestStage(Stage):
             "skipped_files": self.listing.skipped,
         }
 
-    def _clear_other_work(self, run: Run) -> None:
-        """Spool and quarantine of a configuration that is gone must not mix with this one's."""
-        stale = [
-            n
-            for n in run.corpus.names(f"records/{SCAN}")
-            if Record.read(run.corpus, SCAN, _shard_of(n)).fingerprint != run.fingerprints[INGEST]
-        ]
+    def _clear_other_work(self, run: Run, layout: str) -> None:
+        """Spool and quarantine of a configuration that is gone, or of other splits, must not mix with this one's."""
+        stale = [n for n in run.corpus.names(f"records/{SCAN}") if Record.read(run.corpus, SCAN, _shard_of(n)).fingerprint != layout]
         fresh = not run.corpus.names(f"records/{SCAN}")
         if stale or fresh:
             for leftover in (SPOOL, f"records/{SCAN}", QUARANTINE):
                 run.corpus.remove(leftover)
 
-    def _scan(self, run: Run) -> list[ScanResult]:
-        """Every split to spool chunks."""
+    def _splits(self, run: Run) -> list[Split]:
+        """The units of reading."""
 
         def in_parallel(function: Callable[[Any], int], items: Iterable[Any]) -> list[int]:
             return run.engine.map(function, list(items))
 
-        splits = ingest.plan_splits(self.listing.files, self.config.sources, self.config.split_bytes, self.storage_options, in_parallel)
-        todo, done = run.pending(SCAN, [split.name for split in splits])
+        return ingest.plan_splits(self.listing.files, self.config.sources, self.config.split_bytes, self.storage_options, in_parallel)
+
+    def _scan(self, run: Run, splits: list[Split], layout: str) -> list[ScanResult]:
+        """Every split to spool chunks."""
+        todo, done = run.pending(SCAN, [split.name for split in splits], layout)
         missing = [split for split in splits if split.name in todo]
         limits = Limits(max_record_bytes=self.config.max_record_bytes)
         results = {name: ScanResult.from_json(record.totals) for name, record in done.items()}
         tasks = [
-            _Scan(run.corpus, split, self.config.sources[split.entry], self.seed, limits, self.storage_options, run.fingerprints[INGEST])
+            _Scan(run.corpus, split, self.config.sources[split.entry], self.seed, limits, self.storage_options, layout)
             for split in missing
         ]
         with run.progress.stage("ingest: read", len(todo), sum(s.n_bytes for s in missing), len(splits) - len(todo)) as bar:
@@ -138,6 +141,15 @@ class IngestStage(Stage):
 
             run.engine.map(_scan, tasks, done=read)
         return [results[split.name] for split in splits]
+
+    def _has_spool(self, run: Run, record: Record) -> bool:
+        """Whether a scan's chunks are whole: they are scratch, so a power cut may have taken them."""
+        try:
+            for chunk in ScanResult.from_json(record.totals).chunks:
+                ingest.read_histogram(run.corpus, chunk)
+        except (OSError, pa.ArrowInvalid):
+            return False
+        return True
 
     def _check_hopeless(self, scans: list[ScanResult], n_bytes: int, all_bytes: int) -> None:
         """Stop early where even a clean rest, at the density so far, would not meet the budget."""

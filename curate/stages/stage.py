@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from curate.engine import Engine
 from curate.manifest import Ledger, Manifest, Record, StageEntry, records
 from curate.progress import Progress
 from curate.storage import Folder
+
+_SHARD = re.compile(r"(part|shard)-\d+-of-\d+\.(parquet|arrow)")
 
 
 @dataclass
@@ -39,20 +42,36 @@ class Run:
         """The documents shards; ingest is complete."""
         return parts_of(self.corpus, self.manifest.stages[INGEST])
 
-    def pending(self, stage: str, shards: Sequence[str]) -> tuple[list[str], dict[str, Record]]:
+    def pending(self, stage: str, shards: Sequence[str], fingerprint: str | None = None) -> tuple[list[str], dict[str, Record]]:
         """Shards of a stage still to do, and the records of those already committed.
 
         Records and files of another fingerprint are removed: they were made by a configuration that is gone.
+
+        Args:
+            fingerprint: that records must have; the stage's own when left out.
         """
+        current, wanted = fingerprint or self.fingerprints[stage], set(shards)
         done = {}
         for shard, record in records(self.corpus, stage).items():
-            if record.fingerprint == self.fingerprints[stage] and shard in shards:
+            if record.fingerprint == current and shard in wanted:
                 done[shard] = record
                 continue
             self.corpus.remove(f"records/{stage}/{shard}.json")
             for path in record.files:
                 self.corpus.remove(path)
         return [shard for shard in shards if shard not in done], done
+
+    def clear_orphans(self, folder: str, found: dict[str, Record]) -> None:
+        """Remove shards that none of the stage's records names.
+
+        A run killed between a file and its record leaves one, and if the shards were cut otherwise since then
+        nothing overwrites it: whoever reads the folder by a glob would read it too.
+        """
+        named = {path for record in found.values() for path in record.files}
+        for path in self.corpus.names(folder):
+            above, _, name = path.rpartition("/")
+            if above == folder and _SHARD.fullmatch(name) and path not in named:
+                self.corpus.remove(path)
 
 
 @dataclass(frozen=True)

@@ -71,12 +71,14 @@ class Records:
         text: N non-empty strings, large_string, no nulls.
         domain: one domain for all, or N of them as a string array without nulls.
         extras: declared extras by name, N values each, of the declared type; null where absent.
+        source: N names as a string array where one piece stands for many sources; None: all are the piece's.
     """
 
     rows_N: np.ndarray
     text: pa.Array
     domain: str | pa.Array
     extras: dict[str, pa.Array] = field(default_factory=dict)
+    source: pa.Array | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,7 @@ class BadRecord:
     """One record (or ``n_records`` of them, lost together) that cannot become a document.
 
     ``offset`` is the byte in the decompressed stream where it starts, None where the format has none.
-    ``raw`` is at most the first ``RAW_BYTES_KEPT`` bytes; ``n_bytes`` and ``digest`` are of the whole.
+    ``raw`` is at most the first ``RAW_BYTES_KEPT`` bytes; ``n_bytes`` and ``digest`` are of the whole. ``source`` None is the piece's.
     """
 
     row: int
@@ -95,6 +97,7 @@ class BadRecord:
     n_bytes: int
     digest: str
     n_records: int = 1
+    source: str | None = None
 
 
 Read = Callable[[Piece, "Source", Limits, Options], Iterator[Records | BadRecord]]
