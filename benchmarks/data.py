@@ -132,9 +132,12 @@ class Data:
         if not folder.exists():
             partial = _fresh(folder)
             for copy in range(copies):
-                with pq.ParquetWriter(partial / f"{copy:02d}.parquet", pa.schema([("text", pa.large_string()), ("domain", pa.string())])) as out:
+                with pq.ParquetWriter(
+                    partial / f"{copy:02d}.parquet", pa.schema([("text", pa.large_string()), ("domain", pa.string())])
+                ) as out:
                     for table in self.prefix(n_bytes):
-                        text = pc.binary_join_element_wise(pa.scalar(f"copy {copy}", pa.large_string()), table["text"], "\n")
+                        head, nothing = (pa.scalar(value, pa.large_string()) for value in (f"copy {copy}\n", ""))
+                        text = pc.binary_join_element_wise(head, table["text"], nothing)
                         out.write_table(table.set_column(0, "text", text) if copy else table)
             partial.rename(folder)
         return folder

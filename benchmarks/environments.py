@@ -1,6 +1,6 @@
 """Peers in virtual environments of their own, so that no version of theirs bears on ours.
 
-    python -m benchmarks.environments          # make those that are missing
+python -m benchmarks.environments          # make those that are missing
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ ROOT = Path(__file__).parents[1]
 ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "ARROW_NUM_THREADS"), "1"
 )
+# Without an address, Ray would join any cluster that somebody else runs on this machine.
+SETTINGS = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0", "RAY_ADDRESS": "local"}
 SAMPLES_A_SECOND = 10
 
 
@@ -54,7 +56,7 @@ def child(module: str, function: str, *, python: str = sys.executable, **argumen
     """Run a function of a module in a new process."""
     load = os.getloadavg()[0]
     command = [python, "-m", "benchmarks.child", module, function, json.dumps(arguments)]
-    environment = os.environ | ONE_THREAD | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": "0"}
+    environment = os.environ | ONE_THREAD | SETTINGS
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     watch = _Watch(process.pid)
     out, err = process.communicate()

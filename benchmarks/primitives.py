@@ -132,4 +132,3 @@ def _in_memory() -> dict[str, float]:
         "rows": best(lambda: [dict(zip(names, value, strict=False)) for _ in range(300_000)], 0.3),
         "pages": best(lambda: np.full(64 << 20, 1, np.uint8), (64 << 20) / 1e6),
     }
-

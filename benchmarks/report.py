@@ -86,7 +86,9 @@ def section(result: Result) -> str:
     """One job."""
     floor = "\n".join(f"- {line}" for line in result.floor)
     notes = "\n".join(f"- {line}" for line in result.notes)
-    table = "\n".join(["| side | wall s | CPU s | speed | memory MB | spread | runs |", "|---|---:|---:|---:|---:|---:|---:|", *map(_row, result.rows)])
+    table = "\n".join(
+        ["| side | wall s | CPU s | speed | memory MB | spread | runs |", "|---|---:|---:|---:|---:|---:|---:|", *map(_row, result.rows)]
+    )
     ratios = "\n".join(["| ratio | measured | by CPU time | bar | |", "|---|---:|---:|---:|---|", *map(_cells, result.ratios)])
     warning = "**A quick run on small data: not a measurement.** " if result.quick else ""
     return (
@@ -104,7 +106,10 @@ def _row(row: Row) -> str:
 def show(result: Result) -> str:
     """One job for the terminal."""
     lines = [f"{result.title}: {result.data}"]
-    lines += [f"  {r.name:<48} {r.seconds:9.3f} s  {r.cpu_seconds:9.3f} CPU s  {r.speed:11,.1f} {r.unit}/s  {r.peak_mb:7,.0f} MB" for r in result.rows]
+    lines += [
+        f"  {r.name:<48} {r.seconds:9.3f} s  {r.cpu_seconds:9.3f} CPU s  {r.speed:11,.1f} {r.unit}/s  {r.peak_mb:7,.0f} MB"
+        for r in result.rows
+    ]
     lines += [f"  floor: {line}" for line in result.floor]
     for ratio in result.ratios:
         cpu = f" (by CPU time {ratio.by_cpu:.2f})" if ratio.by_cpu is not None else ""

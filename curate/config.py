@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
 from curate.errors import ConfigError, nearest
 from curate.ingest.sources import Source
@@ -42,8 +42,13 @@ def _scaled(value: Any, units: dict[str, int], expected: str) -> Any:
     return int(float(match[1].replace("_", "")) * units[match[2].lower()])
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0)]
-Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
+def _number_or(pattern: str) -> WithJsonSchema:
+    """What editors are told of a number that may carry a unit."""
+    return WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": pattern}]})
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _number_or(r"^\s*[\d_]+(\.\d+)?\s*([kKmMgGtT][iI]?)?[bB]?\s*$")]
+Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0), _number_or(r"^\s*[\d_]+(\.\d+)?\s*[kKmMbBtT]?\s*$")]
 
 
 class Strict(BaseModel):
@@ -262,7 +267,12 @@ def _problem(model: type[BaseModel], problem: Any) -> tuple[str, str, str, str]:
         return f"{field} is missing", field, "a value", f"add `{problem['loc'][-1]}:`"
     what = problem["msg"].removeprefix("Value error, ")
     given = problem.get("input")
-    shown = f"; got {given!r}" if isinstance(given, str | int | float | bool) and repr(given) not in what else ""
+    # Storage options may hold credentials.
+    shown = (
+        f"; got {given!r}"
+        if "storage_options" not in field and isinstance(given, str | int | float | bool) and repr(given) not in what
+        else ""
+    )
     return f"{field}: {what}{shown}" if field else what, field or "pipeline", what, "correct the value"
 
 

@@ -11,6 +11,7 @@ by the hash of the doc_id column when a group is opened, never assumed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -101,7 +102,8 @@ class SidecarWriter:
         self.rows += len(table)
 
     def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
+        # After an error the file is thrown away, but a writer left open would complain when it is collected.
+        with contextlib.suppress(*(() if error[0] is None else (Exception,))):
             self._parquet.close()
         self._create.__exit__(*error)
 

@@ -115,8 +115,8 @@ def _try(
     Its few documents cannot meet a budget exactly, nor teach every scorer and still be left to judge:
     caps are lifted, and no scorer learns from more than LEARNED_SHARE of them.
     """
-    from curate.pipeline import Pipeline as Trial
-
+    # The pipeline looks at the plan before it runs, so this module does not import it.
+    make = type(pipeline)
     raw = Path(output).with_name(f"{Path(output).name}-raw")
     raw.mkdir(parents=True)
     sources = [_written(pipeline.config.ingest.sources, d, raw / f"{i}.parquet", cut) for i, d in enumerate(drawn)]
@@ -132,12 +132,12 @@ def _try(
         }
     )
     most = int(LEARNED_SHARE * sum(d.n_bytes for d in drawn) / cut)
-    trial = Trial(sampled, Circumstance(engine="process"), pipeline.plugin_paths, most)
+    trial = make(sampled, Circumstance(engine="process"), pipeline.plugin_paths, most)
     try:
         corpus = trial.run(engine=InProcess(), until=until)
     except InfeasibleMixtureError:
         natural = sampled.model_copy(update={"mix": Mix(name=mix.name, length=mix.length), "select": []})
-        trial = Trial(natural, Circumstance(engine="process"), pipeline.plugin_paths, most)
+        trial = make(natural, Circumstance(engine="process"), pipeline.plugin_paths, most)
         corpus = trial.run(engine=InProcess(), until=until)
     return corpus, {name: spent["seconds"] for name, spent in trial.times().items()}
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from curate.engine import Argument, Done, Result
@@ -36,6 +38,9 @@ class Ray:
     def __init__(self, workers: int, address: str | None = None, dashboard: bool = False, import_paths: Sequence[str] = ()) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
         os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        if address is not None and _has_token():
+            # Clusters ask for a token by default; a client does not offer one unless told.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         # Accelerators are asked for by scorers; an actor without any must not hide them from others.
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
@@ -49,17 +54,19 @@ class Ray:
     def _start(self, address: str | None, dashboard: bool) -> None:
         settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "ignore_reinit_error": True}
         if address is None:
-            settings |= {"num_cpus": self.workers, "include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
+            # Without `local` Ray would join whatever cluster was last started on this machine.
+            settings |= {"address": "local", "num_cpus": self.workers, "include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
         else:
             settings["address"] = address
         try:
+            _knock(address)
             self._ray.init(**settings)
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError, self._ray.exceptions.RayError) as error:
             raise ConfigError(
                 f"no Ray cluster answers at {address!r}",
                 where="conf: address",
-                expected="the address of a running cluster",
-                fix="start it, or leave `address` out to run locally",
+                expected="the address of a running cluster that takes this user's token",
+                fix="start it, set RAY_AUTH_MODE as the cluster has it, or leave `address` out to run locally",
             ) from error
 
     def map(
@@ -141,6 +148,18 @@ class Worker:
     def run(self, task: Callable[[Any], Any], argument: Any) -> Any:
         """Run one task."""
         return task(argument)
+
+
+def _knock(address: str | None) -> None:
+    """Raise OSError at once where nobody listens; Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5.0).close()
+
+
+def _has_token() -> bool:
+    """Whether this user has a Ray token, in the environment or where Ray keeps it."""
+    return any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")) or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _cause(error: Any) -> BaseException:

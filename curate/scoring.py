@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,11 +208,12 @@ def score_part(task: ScoreTask) -> dict[str, float]:
 
 
 def _same_rows(name: str, scorer: Scorer, batch: pa.RecordBatch, result: pa.RecordBatch) -> None:
-    if result.num_rows != batch.num_rows or result.schema.names != scorer.outputs.names:
+    wanted, given = ([f"{f.name} {f.type}" for f in schema] for schema in (scorer.outputs, result.schema))
+    if result.num_rows != batch.num_rows or given != wanted:
         raise IntegrityError(
-            f"scorer {name!r} returned {result.num_rows} rows of {result.schema.names}",
+            f"scorer {name!r} returned {result.num_rows} rows of {', '.join(given)}",
             where=type(scorer).__qualname__,
-            expected=f"{batch.num_rows} rows of {scorer.outputs.names}",
+            expected=f"{batch.num_rows} rows of {', '.join(wanted)}",
             fix="check the scorer with curate.testing.check_scorer",
         )
 
@@ -232,10 +233,9 @@ def read_ahead(corpus: Folder, part: str, columns: list[str]) -> Iterator[pa.Rec
 
     def put(item: Any) -> None:
         while not stop.is_set():
-            try:
-                return ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
+            with suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return
 
     def work() -> None:
         try:

@@ -147,7 +147,7 @@ class Folder:
 
 def explain(error: OSError, path: str) -> OSError | InputError:
     """A disk error that a person can act on, told as such."""
-    if error.errno == errno.ENOSPC:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return InputError(
             "no space left on the disk",
             where=path,

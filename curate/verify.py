@@ -73,9 +73,7 @@ def _rows(corpus: Folder, path: str) -> int | None:
             with corpus.open(path) as file, pa.ipc.open_stream(file) as stream:
                 return sum(batch.num_rows for batch in stream)
     except (pa.ArrowException, OSError) as error:
-        raise IntegrityError(
-            "the file cannot be read", where=corpus.at(path), expected="a whole file", fix=REPAIR
-        ) from error
+        raise IntegrityError("the file cannot be read", where=corpus.at(path), expected="a whole file", fix=REPAIR) from error
     return None
 
 

@@ -36,10 +36,7 @@ def explain(url: str, document: str, mix: str | None = None) -> Group:
         InputError: no such document, or several with that prefix.
     """
     corpus = Corpus.open(url, mix=mix)
-    if ":" in document:
-        ids = _of_row(corpus, document)
-    else:
-        ids = [_by_prefix(corpus, document)]
+    ids = _of_row(corpus, document) if ":" in document else [_by_prefix(corpus, document)]
     return Group(*(block for doc_id in ids for block in _account(corpus, doc_id)))
 
 

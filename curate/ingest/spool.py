@@ -138,4 +138,3 @@ def read_rows(spool: Folder, chunk: Chunk, start: int, stop: int) -> pa.Table:
     low, high = int(np.searchsorted(first, start, "right")) - 1, int(np.searchsorted(first, stop, "left"))
     table = pa.Table.from_batches([reader.get_batch(i) for i in range(low, high)], reader.schema)
     return table.slice(start - int(first[low]), stop - start)
-

@@ -127,8 +127,7 @@ class IngestStage(Stage):
         limits = Limits(max_record_bytes=self.config.max_record_bytes)
         results = {name: ScanResult.from_json(record.totals) for name, record in done.items()}
         tasks = [
-            _Scan(run.corpus, split, self.config.sources[split.entry], self.seed, limits, self.storage_options, layout)
-            for split in missing
+            _Scan(run.corpus, split, self.config.sources[split.entry], self.seed, limits, self.storage_options, layout) for split in missing
         ]
         with run.progress.stage("ingest: read", len(todo), sum(s.n_bytes for s in missing), len(splits) - len(todo)) as bar:
 

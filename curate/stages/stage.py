@@ -37,7 +37,7 @@ class Run:
     fingerprints: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def parts(self) -> list[Part]:
         """The documents shards; ingest is complete."""
         return parts_of(self.corpus, self.manifest.stages[INGEST])

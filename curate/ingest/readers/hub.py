@@ -1,7 +1,7 @@
 """Data sets of the `datasets` library: saved with ``save_to_disk``, or named on a hub.
 
-    path: corpora/wiki                  format: hf_dataset      a saved directory
-    path: dataset:org/name?split=train&config=en&revision=abc   a hub name
+path: corpora/wiki                  format: hf_dataset      a saved directory
+path: dataset:org/name?split=train&config=en&revision=abc   a hub name
 """
 
 from __future__ import annotations

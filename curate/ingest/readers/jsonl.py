@@ -174,9 +174,7 @@ def pieces(file: InputFile, source: Source, split_bytes: int, options: Options, 
     # A line starts at 0 and after every LF: lines starting in [a, b) follow the LFs in [a-1, b-1).
     windows = [(file.url, max(0, a - 1), b - 1, options) for a, b in zip(cuts[:-2], cuts[1:-1], strict=True)]
     rows = [0, *(1 + int(n) for n in np.cumsum(list(run(count_lines, windows))))]
-    return [
-        (file.piece(start=a, stop=b, first_row=row), b - a) for a, b, row in zip(cuts[:-1], cuts[1:], rows, strict=True)
-    ]
+    return [(file.piece(start=a, stop=b, first_row=row), b - a) for a, b, row in zip(cuts[:-1], cuts[1:], rows, strict=True)]
 
 
 def count_lines(window: tuple[str, int, int, Options]) -> int:
