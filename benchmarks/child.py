@@ -13,7 +13,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any
@@ -47,7 +47,7 @@ def cpu_seconds() -> float:
     return total
 
 
-def in_turns(works: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[dict[str, float]]]:
+def in_turns(works: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[dict[str, float]]]:
     """Readings of single-threaded work in this process, one after the other, again and again; each runs once untimed first."""
     readings: dict[str, list[dict[str, float]]] = {name: [] for name in works}
     for work in works.values():

@@ -10,8 +10,9 @@ from __future__ import annotations
 import gzip
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +113,12 @@ class Data:
         folder = self.work / f"jsonl-{n_bytes // 10**6}MB-{n_files}"
         if not folder.exists():
             partial = _fresh(folder)
-            files = [gzip.open(partial / f"{i:02d}.jsonl.gz", "wb", 6) for i in range(n_files)]
             number = 0
-            for table in self.prefix(n_bytes):
-                for record in table.to_pylist():
+            with ExitStack() as stack:
+                files = [stack.enter_context(gzip.open(partial / f"{i:02d}.jsonl.gz", "wb", 6)) for i in range(n_files)]
+                for record in chain.from_iterable(table.to_pylist() for table in self.prefix(n_bytes)):
                     files[number % n_files].write(orjson.dumps({"id": str(number), **record}) + b"\n")
                     number += 1
-            for file in files:
-                file.close()
             partial.rename(folder)
         return folder
 

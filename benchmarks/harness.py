@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def _anonymous(pid: int) -> int:
     return int(found[0].split()[1]) * 1024 if found else 0
 
 
-def by_turns(sides: dict[str, Side], repeats: int, note: Callable[[str], None]) -> dict[str, list[Reading]]:
+def by_turns(sides: Mapping[str, Side], repeats: int, note: Callable[[str], None]) -> dict[str, list[Reading]]:
     """Readings of every side: all sides once, then all again, so that a change of the machine's mood meets all of them."""
     readings: dict[str, list[Reading]] = {name: [] for name in sides}
     for turn in range(repeats):

@@ -92,7 +92,7 @@ def section(result: Result) -> str:
     ratios = "\n".join(["| ratio | measured | by CPU time | bar | |", "|---|---:|---:|---:|---|", *map(_cells, result.ratios)])
     warning = "**A quick run on small data: not a measurement.** " if result.quick else ""
     return (
-        f'<a id="{result.job}"></a>\n\n## {result.title}\n\n{warning}{result.claim} Run it with `python -m benchmarks {result.job}`.\n\n'
+        f'<a id="{result.job}"></a>\n\n## {result.title}\n\n{warning}Asked: {result.claim} Run it with `python -m benchmarks {result.job}`.\n\n'
         f"Data: {result.data}. Measured {result.date}, load of the machine {result.load[0]:.1f} to {result.load[1]:.1f}.\n\n"
         f"{ratios}\n\n{table}\n\nFloor:\n\n{floor}\n\nAgreement: {result.agreement}.\n\n{notes}\n"
     )

@@ -12,6 +12,7 @@ by the hash of the doc_id column when a group is opened, never assumed.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,6 +30,15 @@ from curate.storage import Folder
 
 INGEST = "ingest"
 SELECTION = "selection"
+RUN_FILE = "run.json"
+
+
+def read_times(corpus: Folder) -> dict[str, Any]:
+    """How long each stage took when it last ran: provenance, no part of any identity."""
+    if not corpus.exists(RUN_FILE):
+        return {}
+    found: dict[str, Any] = json.loads(corpus.read(RUN_FILE))["stages"]
+    return found
 
 
 def group_stage(group: str, mix: str = "default") -> str:

@@ -6,13 +6,13 @@ Everything that can be wrong without reading the corpus is found here.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from curate import documents, registry, selection
-from curate.config import PipelineConfig
+from curate.config import Mix, PipelineConfig
 from curate.corpus import split_name
 from curate.errors import ConfigError, CurateError, nearest
 from curate.ingest.sources import extras_schema
@@ -68,6 +68,10 @@ def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> Mixer:
     """The mixer with its options."""
     try:
         kind = registry.mixer_class(config.mix.use, plugins=tuple(config.plugins), plugin_paths=[Path(p) for p in plugin_paths])
+        own = {f.name for f in fields(kind)}
+        for key in sorted(config.mix.options.keys() - own):
+            known = sorted(own | (Mix.model_fields.keys() - {"options"}))
+            raise ConfigError(f"unknown key {key!r}", where=key, expected=f"a key of mix: or of {config.mix.use}", fix=nearest(key, known))
         mixer = registry.build(kind, config.mix.options)
     except CurateError as error:
         error.where = "mix" + (f": {error.where}" if error.where else "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 
 from curate import graph, planning
 from curate.config import Circumstance, PipelineConfig, load_circumstance, load_pipeline
-from curate.corpus import INGEST, Corpus
+from curate.corpus import INGEST, RUN_FILE, Corpus, read_times
 from curate.engine import Engine, InProcess
 from curate.errors import ConfigError, CurateError, StaleOutputError, nearest
 from curate.manifest import Manifest, StageEntry, differences, dump
@@ -28,8 +27,6 @@ from curate.stages.fit import Fit, run_fits
 from curate.stages.score import ScoreStage, run_scores
 from curate.stages.stage import Outcome, Run, Stage
 from curate.storage import TEMPORARY, Folder
-
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ class Pipeline:
         wanted = self._wanted(only, until)
         with self._locked():
             self._sweep()
-            manifest = self._forget_changed(progress)
+            manifest, forgotten = self._forget_changed(progress)
             for name in wanted:
                 if name in manifest.stages:
                     self.stages[name].tidy(self.corpus)
@@ -149,7 +146,7 @@ class Pipeline:
                 running = engine or self._engine()
                 try:
                     fingerprints = {name: entry.fingerprint for name, entry in self.entries.items()}
-                    run = Run(self.config, self.circumstance, self.corpus, running, manifest, progress, fingerprints)
+                    run = Run(self.config, self.circumstance, self.corpus, running, manifest, progress, fingerprints, forgotten=forgotten)
                     self._run(run, todo, only)
                 finally:
                     if engine is None:
@@ -232,10 +229,7 @@ class Pipeline:
 
     def times(self) -> dict[str, Any]:
         """How long each stage took when it last ran here."""
-        if not self.corpus.exists(RUN_FILE):
-            return {}
-        found: dict[str, Any] = json.loads(self.corpus.read(RUN_FILE))["stages"]
-        return found
+        return read_times(self.corpus)
 
     def _engine(self) -> Engine:
         if self.circumstance.engine == "process":
@@ -272,8 +266,11 @@ class Pipeline:
             )
         return found
 
-    def _forget_changed(self, progress: Progress) -> Manifest:
-        """Take stages that would now come out differently off the manifest, with all made from them."""
+    def _forget_changed(self, progress: Progress) -> tuple[Manifest, bool]:
+        """The manifest without stages that would now come out differently and all made from them; whether there were any.
+
+        The one on disk is replaced when the first stale file goes, or the first stage is complete.
+        """
         statuses = self.status()
         manifest = self._manifest()
         changed = [s for s in statuses if s.state == "changed"]
@@ -284,9 +281,7 @@ class Pipeline:
         for name in incomplete:
             progress.note(f"[yellow]incomplete[/] {name}: records are gone; their shards are made again")
             del manifest.stages[name]
-        if gone or incomplete:
-            manifest.write(self.corpus)
-        return manifest
+        return manifest, bool(gone or incomplete)
 
     def _without_records(self, manifest: Manifest) -> list[str]:
         """Stages that lack the record of a shard: removing one is how a damaged shard is made again.

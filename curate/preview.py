@@ -79,11 +79,15 @@ def _draw_file(source: Source, file: InputFile, n_bytes: int, options: dict[str,
         return _draw_lines(source, file, n_bytes, options)
     reader = reader_of(file.format)
     pieces = reader.pieces(file, source, n_bytes, options, map) if reader.pieces else [(file.piece(), file.size)]
+    pieces = list(pieces)
+    # Headers and footers are spread over the pieces, so that all of them together stand for the whole file.
+    whole = sum(size for _, size in pieces)
+    spread = file.size / whole if file.size and whole else 1.0
     tables, on_disk, held = [], 0.0, 0
     for piece, size in pieces:
         table, share = _records(source, piece, n_bytes - held, options, size)
         tables.append(table)
-        on_disk += size * share
+        on_disk += size * share * spread
         held += sum(table["n_bytes"].to_pylist())
         if held >= n_bytes:
             break

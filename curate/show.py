@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import Corpus, split_name
+from curate.corpus import Corpus, read_times, split_name
 from curate.errors import InputError, nearest
 from curate.manifest import Ledger
 from curate.summary import count, size, summary
@@ -20,7 +20,7 @@ def show_corpus(url: str, mix: str | None = None) -> Group:
     """Schema, counts, ledger of every stage, lineage."""
     corpus = Corpus.open(url, mix=mix)
     title = Text.assemble(("corpus ", "dim"), (url, "bold"), ("   pipeline ", "dim"), corpus.manifest.pipeline)
-    return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), summary(corpus, {}))
+    return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), summary(corpus, read_times(corpus.folder)))
 
 
 def _plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:

@@ -81,7 +81,7 @@ def _of_row(corpus: Corpus, place: str) -> list[bytes]:
     name, _, row = place.rpartition(":")
     name = name.rsplit("/", 1)[-1].removesuffix(".arrow")
     matching = [s for s in _shards(corpus) if s == name or s.startswith(f"{name}-of-")]
-    if not matching or not row.isdigit():
+    if not matching or not row.isdecimal():
         raise InputError(
             f"no emitted row {place!r}",
             where=corpus.folder.url,

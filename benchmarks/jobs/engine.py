@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def run(run: Run) -> Result:
         return child(__name__, "score", text=str(text), corpus=str(scratch_copy(base, "scratch")), workers=workers)
 
     names = {"in process": 0, "Ray, 1 worker": 1, "Ray, 2 workers": 2}
-    readings = harness.by_turns({name: (lambda n=n: side(n)) for name, n in names.items()}, run.repeats(2), run.note)
+    readings = harness.by_turns({name: partial(side, n) for name, n in names.items()}, run.repeats(2), run.note)
     size = made["bytes"] / 1e6
     rows = {name: harness.row(name, found, size) for name, found in readings.items()}
     inside, one, two = (rows[name] for name in names)
@@ -90,7 +91,8 @@ def run(run: Run) -> Result:
         "engine",
         "Ray beside one process",
         "Ray costs at most a tenth of a stage of two minutes, and two workers give at least 1.8 times the speed of one.",
-        f"{size:.0f} MB of text in {made['documents']:,} distinct documents, {made['shards']} shards; tokens, a 5-gram model and fastText (dim 100) in one pass",
+        f"{size:.0f} MB of text in {made['documents']:,} distinct documents, {made['shards']} shards; tokens, a 5-gram model and "
+        "fastText (dim 100) in one pass",
         ["the floor of Ray is the same pass without it: the row `in process`"],
         list(rows.values()),
         [
@@ -101,7 +103,8 @@ def run(run: Run) -> Result:
         ],
         f"sums of all scores {'equal' if same else '**differ**'} between the engines",
         [
-            f"Starting Ray took {startup[0]:.1f} and {startup[1]:.1f} s and is not counted; starting workers, importing and loading models is.",
+            f"Starting Ray took {startup[0]:.1f} and {startup[1]:.1f} s and is not counted; starting workers, importing and loading "
+            "models is.",
             "CPU seconds include those of starting worker processes and of `select`, which wall seconds leave out.",
         ],
         harness.loads(*readings.values()),

@@ -17,7 +17,7 @@ import pyarrow as pa
 from benchmarks import harness
 from benchmarks.child import in_turns
 from benchmarks.data import Data, groups
-from benchmarks.harness import Result, child
+from benchmarks.harness import Reading, Result, child
 from benchmarks.job import Run
 
 BATCH = 1024
@@ -64,9 +64,9 @@ def compare(folder: str | None, n_bytes: int, dim: int, repeats: int) -> dict[st
 
 def run(run: Run) -> Result:
     """See the module."""
-    arguments = {"folder": str(run.data.folder) if run.data.folder else None, "n_bytes": run.megabytes(16, 3)}
+    arguments: dict[str, Any] = {"folder": str(run.data.folder) if run.data.folder else None, "n_bytes": run.megabytes(16, 3)}
     rows, ratios, agreement, floors = [], [], [], []
-    load = []
+    load: list[Reading] = []
     for dim in (100, 16):
         found = child(__name__, "compare", **arguments, dim=dim, repeats=run.repeats(5))
         facts, load = found.facts, [*load, found]
@@ -75,7 +75,8 @@ def run(run: Run) -> Result:
         best = max(mine[1:], key=lambda row: row.speed)
         ratios.append(harness.ratio(f"curate / fastText's faster bulk call, dim {dim}", mine[0], best, 0.9))
         agreement.append(
-            f"dim {dim}: {facts['equal_labels']:,} of {facts['documents']:,} labels equal, probabilities differ by at most {facts['largest_difference']:.1g}"
+            f"dim {dim}: {facts['equal_labels']:,} of {facts['documents']:,} labels equal, probabilities differ by at most "
+            f"{facts['largest_difference']:.1g}"
         )
         added = WORDS * facts["words"] * dim / 100 / 1e6
         floors.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,12 @@ def run(run: Run) -> Result:
         return child("benchmarks.peers.datatrove_copy", "copy", python=python, folder=str(folder), out=str(out), workers=workers)
 
     quick = {
-        "floor, orjson": lambda: floor("orjson"),
-        "floor, simdjson": lambda: floor("simdjson"),
-        "curate, in process": lambda: ours(0),
-        "curate, Ray, 2 workers": lambda: ours(2),
+        "floor, orjson": partial(floor, "orjson"),
+        "floor, simdjson": partial(floor, "simdjson"),
+        "curate, in process": partial(ours, 0),
+        "curate, Ray, 2 workers": partial(ours, 2),
     }
-    slow = {"datatrove, 1 task": lambda: datatrove(1), "datatrove, 2 tasks": lambda: datatrove(2)}
+    slow = {"datatrove, 1 task": partial(datatrove, 1), "datatrove, 2 tasks": partial(datatrove, 2)}
     readings = harness.by_turns(quick, run.repeats(5), run.note) | harness.by_turns(slow, run.repeats(3), run.note)
     size = readings["curate, in process"][0].facts["bytes"] / 1e6
     rows = {name: harness.row(name, found, size) for name, found in readings.items()}

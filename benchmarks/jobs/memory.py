@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def run(run: Run) -> Result:
         return child(__name__, "whole", text=str(text), corpus=str(run.scratch / "memory"), workers=workers)
 
     ways = {"in process": 0, "Ray, 2 workers": 2}
-    sides = {f"{size}, {way}": (lambda t=text, w=workers: side(t, w)) for way, workers in ways.items() for size, text in sizes.items()}
+    sides = {f"{size}, {way}": partial(side, text, workers) for way, workers in ways.items() for size, text in sizes.items()}
     readings = harness.by_turns(sides, 1, run.note)
     amounts = {name: found[0].facts["bytes"] / 1e6 for name, found in readings.items()}
     rows = {name: harness.row(name, found, amounts[name]) for name, found in readings.items()}
@@ -61,16 +62,19 @@ def run(run: Run) -> Result:
         "memory",
         "Memory of a whole run",
         "Four times the text needs no more memory: at most a tenth more.",
-        f"{small['bytes'] / 1e6:.0f} MB in {small['documents']:,} documents, and {large['bytes'] / 1e6:.0f} MB in {large['documents']:,}, all distinct; "
+        f"{small['bytes'] / 1e6:.0f} MB in {small['documents']:,} documents, and {large['bytes'] / 1e6:.0f} MB in "
+        f"{large['documents']:,}, all distinct; "
         "ingest, tokens, a 3-gram model, select, mix, emit; shards of 32 MiB",
         [
-            "one shard of 32 MiB, its sorted or shuffled copy, and the models: about 100 MB, beside the interpreter and its libraries (about 150 MB)"
+            "one shard of 32 MiB, its sorted or shuffled copy, and the models: about 100 MB, beside the interpreter and its libraries "
+            "(about 150 MB)"
         ],
         list(rows.values()),
         [Ratio(f"peak memory at 4x / at 1x, {way}", rows[f"4x, {way}"].peak_mb / rows[f"1x, {way}"].peak_mb, 1.1, True) for way in ways],
         f"every run emitted a checked mix; {large['documents'] / small['documents']:.2f} times the documents",
         [
-            "Anonymous memory of all processes together, sampled ten times a second; pages of mapped files, which the kernel drops when it must, are not counted."
+            "Anonymous memory of all processes together, sampled ten times a second; pages of mapped files, which the kernel drops "
+            "when it must, are not counted."
         ],
         harness.loads(*readings.values()),
     )

@@ -56,7 +56,7 @@ def compare(folder: str | None, n_bytes: int, n_train: int, repeats: int) -> dic
         "words": sum(scored["n_predicted"].to_pylist()),
         "ngrams": sum(len(level.log10_p_R) for level in learned.rows.levels),
         "nats": sum(scored["nats"].to_pylist()),
-        "kenlm_nats": -math.log(10) * sum(works["KenLM"]()),  # type: ignore[arg-type]
+        "kenlm_nats": -math.log(10) * sum(works["KenLM"]()),
     }
 
 
@@ -83,7 +83,8 @@ def run(run: Run) -> Result:
         "ngram",
         "N-gram scorer",
         "Scoring Arrow text as it is reaches eight tenths of KenLM's loop over ready-made sentences.",
-        f"{size:.1f} MB of text in {facts['documents']:,} documents, {facts['words'] / 1e6:.2f} M words and sentence ends; an order {ORDER} model of "
+        f"{size:.1f} MB of text in {facts['documents']:,} documents, {facts['words'] / 1e6:.2f} M words and sentence ends; an order "
+        f"{ORDER} model of "
         f"{facts['ngrams'] / 1e6:.1f} M n-grams learned from other documents",
         [
             f"a look-up for every order of every word, were all found: {ORDER * facts['words'] / 1e6 / run.speeds['random']:.2f} s of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,10 @@ def run(run: Run) -> Result:
     sides = {}
     for kind in KINDS:
         for what in ("rows", "batches"):
-            sides[f"datasets, {kind}, {what}"] = lambda k=kind, w=what: theirs(k, w)
-            sides[f"curate, {kind}, {what}"] = lambda k=kind, w=what: ours(k, w)
+            sides[f"datasets, {kind}, {what}"] = partial(theirs, kind, what)
+            sides[f"curate, {kind}, {what}"] = partial(ours, kind, what)
     more = {
-        f"curate, {kind}, {what}": (lambda k=kind, w=what: ours(k, w))
-        for kind in KINDS
-        for what in ("shuffled rows", "shuffled batches", "loader")
+        f"curate, {kind}, {what}": partial(ours, kind, what) for kind in KINDS for what in ("shuffled rows", "shuffled batches", "loader")
     }
     readings = harness.by_turns(sides, run.repeats(5), run.note) | harness.by_turns(more, run.repeats(2), run.note)
     count = {kind: readings[f"curate, {kind}, rows"][0].facts["rows"] for kind in KINDS}
@@ -87,7 +86,8 @@ def run(run: Run) -> Result:
         "stream",
         "Reading shards",
         "Rows and batches come at least as fast as from `datasets` on the same files.",
-        f"the same {n_bytes // 10**6} MB of text emitted twice: {count['text']:,} rows of text, {count['packed']:,} rows of {SEQUENCE_LENGTH} token ids",
+        f"the same {n_bytes // 10**6} MB of text emitted twice: {count['text']:,} rows of text, {count['packed']:,} rows of "
+        f"{SEQUENCE_LENGTH} token ids",
         floors(run, readings, rows, count, size),
         list(rows.values()),
         [
@@ -97,7 +97,8 @@ def run(run: Run) -> Result:
         ],
         agreement(readings),
         [
-            f"Batches have {BATCH} rows. `datasets` reads `input_ids` in its numpy format, text in its Python format. Both import, open and read everything before the time starts; a reading is the mean of a second of passes.",
+            f"Batches have {BATCH} rows. `datasets` reads `input_ids` in its numpy format, text in its Python format. Both import, "
+            "open and read everything before the time starts; a reading is the mean of a second of passes.",
             "Opening: "
             + ", ".join(f"{name} {found[0].facts['opened'] * 1e3:.0f} ms" for name, found in readings.items() if name.endswith(" rows"))
             + ".",

@@ -72,10 +72,12 @@ def run(run: Run) -> Result:
         "tokens",
         "Tokenizer",
         "The fast kernel gives the ids of the `tokenizers` library, an order of magnitude sooner.",
-        f"{size:.1f} MB of text of all domains in {facts['documents']:,} documents, {facts['tokens'] / 1e6:.2f} M tokens; a byte-level BPE of "
+        f"{size:.1f} MB of text of all domains in {facts['documents']:,} documents, {facts['tokens'] / 1e6:.2f} M tokens; a byte-level "
+        "BPE of "
         f"{VOCABULARY:,} ids trained on the corpus",
         [
-            f"a look-up of every token's word, were a token a word: {facts['tokens'] / 1e6 / run.speeds['random']:.2f} s of independent random reads; "
+            f"a look-up of every token's word, were a token a word: {facts['tokens'] / 1e6 / run.speeds['random']:.2f} s of "
+            "independent random reads; "
             f"reading the text once: {size / run.speeds['copy']:.3f} s"
         ],
         rows,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,10 @@ def interleave(folder: str, rows: dict[str, int], out: str, shard_bytes: int) ->
     datasets.disable_progress_bars()
     names = [name for name, count in rows.items() if count]
     total = sum(rows.values())
-    start = time.perf_counter()
-    parts = [datasets.Dataset.from_parquet(str(Path(folder) / f"{name}.parquet"), cache_dir=f"{out}/cache") for name in names]
-    reading: dict[str, Any] = {"load_seconds": time.perf_counter() - start}
+    load: dict[str, Any] = {}
+    with timed(load):
+        parts = [datasets.Dataset.from_parquet(str(Path(folder) / f"{name}.parquet"), cache_dir=f"{out}/cache") for name in names]
+    reading: dict[str, Any] = {"load": load}
     with timed(reading):
         mixed = datasets.interleave_datasets(
             parts, probabilities=[rows[name] / total for name in names], seed=7, stopping_strategy="all_exhausted"
@@ -29,6 +28,6 @@ def interleave(folder: str, rows: dict[str, int], out: str, shard_bytes: int) ->
         mixed.save_to_disk(f"{out}/saved", max_shard_size=shard_bytes, num_proc=None)
     saved = datasets.load_from_disk(f"{out}/saved")
     reading |= {"rows": len(saved), "bytes": sum(saved.data["n_bytes"].to_pylist()) if saved._indices is None else 0}
-    reading["written"] = sum(os.path.getsize(f) for f in Path(f"{out}/saved").glob("*.arrow"))
+    reading["written"] = sum(f.stat().st_size for f in Path(f"{out}/saved").glob("*.arrow"))
     shutil.rmtree(out)
     return reading

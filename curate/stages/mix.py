@@ -48,14 +48,15 @@ class MixStage(Stage):
         """Three passes over small columns."""
         parts = {part.name: part for part in run.parts}
         domains = tuple(sorted({domain for part in parts.values() for domain, _, _ in part.domains}))
-        todo, _ = run.pending(self.name, list(parts))
         fingerprint = run.fingerprints[self.name]
         tasks = [
             MixTask(run.corpus, p, self.config.name, self.length, domains, self.selected, self.seed, fingerprint) for p in parts.values()
         ]
+        sums = np.sum(run.engine.map(mixing.domain_sums, tasks), axis=0)
+        # Decided before an earlier mix is touched: one that is refused leaves it as it was.
+        allocation, diagnostics = self._decide(domains, sums)
+        todo, _ = run.pending(self.name, list(parts))
         with run.progress.stage("mix", len(todo), sum(parts[n].n_bytes for n in todo), len(parts) - len(todo)) as bar:
-            sums = np.sum(run.engine.map(mixing.domain_sums, tasks), axis=0)
-            allocation, diagnostics = self._decide(domains, sums)
             fixed = tuple(int(f) for f in sampling.fixed_point(allocation.weights_D))
             tasks = [replace(task, fixed_D=fixed) for task in tasks]
             if todo:

@@ -26,6 +26,7 @@ class Run:
     Args:
         fingerprints: of every stage of the pipeline, by name.
         seconds: wall time by stage, filled as stages end.
+        forgotten: whether ``manifest`` lacks stages that the one on disk still has.
     """
 
     config: PipelineConfig
@@ -36,11 +37,21 @@ class Run:
     progress: Progress
     fingerprints: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
+    forgotten: bool = False
 
     @cached_property
     def parts(self) -> list[Part]:
         """The documents shards; ingest is complete."""
         return parts_of(self.corpus, self.manifest.stages[INGEST])
+
+    def _publish_forgotten(self) -> None:
+        """Before the first stale file goes, the manifest on disk must no longer vouch for it.
+
+        Until then the earlier output stays readable, so that a mixture that is refused costs nothing.
+        """
+        if self.forgotten:
+            self.manifest.write(self.corpus)
+            self.forgotten = False
 
     def pending(self, stage: str, shards: Sequence[str], fingerprint: str | None = None) -> tuple[list[str], dict[str, Record]]:
         """Shards of a stage still to do, and the records of those already committed.
@@ -56,6 +67,7 @@ class Run:
             if record.fingerprint == current and shard in wanted:
                 done[shard] = record
                 continue
+            self._publish_forgotten()
             self.corpus.remove(f"records/{stage}/{shard}.json")
             for path in record.files:
                 self.corpus.remove(path)
