@@ -28,6 +28,8 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.jobs) - set(report.ORDER):
         parser.error(f"no job {', '.join(sorted(unknown))}; known: {', '.join(report.ORDER)}")
+    if given.quick and given.write:
+        parser.error("a quick run is no measurement: leave out --quick or --write")
     if given.nice:
         os.nice(given.nice)
     data = Data.choose(given.data)
@@ -37,10 +39,9 @@ def main() -> None:
     speeds = harness.child("benchmarks.primitives", "measure", folder=str(folder), n_files=PRIMITIVE_FILES).facts
     results: list[Result] = []
     for name in given.jobs or report.ORDER:
-        machine.wait_until_quiet(given.wait)
         print(name, file=sys.stderr)
         result: Result = import_module(f"benchmarks.jobs.{name}").run(Run(data, speeds, given.quick))
-        result.quick, result.date = given.quick, date.today().isoformat()
+        result.date = date.today().isoformat()
         results.append(result)
         print(report.show(result), flush=True)
         if given.write:

@@ -179,7 +179,6 @@ class Result:
     agreement: str
     notes: list[str] = field(default_factory=list)
     load: tuple[float, float] = (0.0, 0.0)
-    quick: bool = False
     date: str = ""
 
     def to_json(self) -> dict[str, Any]:

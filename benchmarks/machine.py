@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
@@ -37,7 +38,17 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
+    found["curate"] += commit()
     return found
+
+
+def commit() -> str:
+    """The checkout's commit, where git knows it."""
+    try:
+        said = subprocess.run(["git", "describe", "--always"], capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return f" ({said.stdout.strip()})"
 
 
 def wait_until_quiet(minutes: float) -> float:

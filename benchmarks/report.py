@@ -16,8 +16,9 @@ HEAD = """# Benchmarks
 
 Every figure here comes from `python -m benchmarks --write` and from one machine; another machine gives other figures, and
 mostly the same ratios. Each job compares curate with a *floor* (a program that does the least the job needs, and no more) or
-with a *peer* (a library people use for it). All sides of a job ran by turns in one sitting, each in a process of its own,
-single-threaded unless a row says otherwise, on the same bytes; what they produced was compared. Wall time and CPU time are
+with a *peer* (a library people use for it). All sides of a job ran by turns in one sitting, each in a process of its own
+(scorers on text in memory: by turns in one process), with one worker unless a row says otherwise, on the same bytes; what they
+produced was compared. Wall time and CPU time are
 medians over the repeats, *spread* is the slowest repeat over the fastest, and *memory* is the most anonymous memory that all
 processes of a side held together, interpreter and libraries included. Ratios are by wall time, with the same ratio by CPU time beside it,
 which other work on the machine does not disturb. A ratio above 1 means that curate is faster.
@@ -90,9 +91,9 @@ def section(result: Result) -> str:
         ["| side | wall s | CPU s | speed | memory MB | spread | runs |", "|---|---:|---:|---:|---:|---:|---:|", *map(_row, result.rows)]
     )
     ratios = "\n".join(["| ratio | measured | by CPU time | bar | |", "|---|---:|---:|---:|---|", *map(_cells, result.ratios)])
-    warning = "**A quick run on small data: not a measurement.** " if result.quick else ""
     return (
-        f'<a id="{result.job}"></a>\n\n## {result.title}\n\n{warning}Asked: {result.claim} Run it with `python -m benchmarks {result.job}`.\n\n'
+        f'<a id="{result.job}"></a>\n\n## {result.title}\n\n'
+        f"Asked: {result.claim} Run it with `python -m benchmarks {result.job}`.\n\n"
         f"Data: {result.data}. Measured {result.date}, load of the machine {result.load[0]:.1f} to {result.load[1]:.1f}.\n\n"
         f"{ratios}\n\n{table}\n\nFloor:\n\n{floor}\n\nAgreement: {result.agreement}.\n\n{notes}\n"
     )

@@ -141,8 +141,11 @@ class Pipeline:
             todo = [name for name in wanted if name not in manifest.stages]
             if INGEST in todo and self._mix_stage in wanted and not self._is_trial and not self._begun():
                 planning.check_domains(self)
+                progress.note("[dim]looking at a sample of the inputs[/]")
                 planning.preflight(self)
             if todo:
+                if engine is None and self.circumstance.engine == "ray":
+                    progress.note(f"[dim]starting Ray, {self.circumstance.workers} workers[/]")
                 running = engine or self._engine()
                 try:
                     fingerprints = {name: entry.fingerprint for name, entry in self.entries.items()}

@@ -50,6 +50,7 @@ class Ray:
         if self._started:
             self._start(address, dashboard)
         self._pools: dict[Resources, list[Any]] = {}
+        self._address = address
 
     def _start(self, address: str | None, dashboard: bool) -> None:
         settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "ignore_reinit_error": True}
@@ -80,17 +81,22 @@ class Ray:
         """See Engine."""
         results: list[Any] = [None] * len(arguments)
         waiting = deque((index, 0) for index in range(len(arguments)))
-        idle = self._pool(resources, min(self.workers, len(arguments)))
+        # Only workers that answer get a shard: one that finds no room yet must not hold up what others could do.
+        starting = {actor.answer.remote(): actor for actor in self._pool(resources, min(self.workers, len(arguments)))}
+        idle: list[Any] = []
         running: dict[Any, tuple[int, int, Any]] = {}
         while waiting or running:
             while waiting and idle:
                 index, tries = waiting.popleft()
                 actor = idle.pop()
                 running[actor.run.remote(task, arguments[index])] = (index, tries, actor)
-            finished, _ = self._ray.wait(list(running), num_returns=1)
-            index, tries, actor = running.pop(finished[0])
+            (finished,), _ = self._ray.wait([*running, *(starting if waiting else ())], num_returns=1)
+            if finished in starting:
+                idle.append(self._answered(resources, starting.pop(finished), finished))
+                continue
+            index, tries, actor = running.pop(finished)
             try:
-                results[index] = self._ray.get(finished[0])
+                results[index] = self._ray.get(finished)
             except self._ray.exceptions.RayTaskError as error:
                 self.close_pools()
                 raise _cause(error) from None
@@ -107,16 +113,38 @@ class Ray:
         return results
 
     def _pool(self, resources: Resources, size: int) -> list[Any]:
-        """Idle actors of one shape; pools of other shapes are given back, since their CPUs are needed."""
+        """Actors of one shape; pools of other shapes are given back, since their CPUs are needed."""
         for other in [shape for shape in self._pools if shape != resources]:
             for actor in self._pools.pop(other):
                 self._ray.kill(actor)
+        self._check_room(resources)
         pool = self._pools.setdefault(resources, [])
         pool += [self._actor(resources) for _ in range(size - len(pool))]
         return list(pool)
 
     def _actor(self, resources: Resources) -> Any:
         return self._ray.remote(Worker).options(num_cpus=resources.cpus, num_gpus=resources.gpus, max_restarts=0).remote(self._paths)
+
+    def _answered(self, resources: Resources, actor: Any, answer: Any) -> Any:
+        """A worker that can take a shard: this one, or another if it died before it was asked."""
+        try:
+            self._ray.get(answer)
+        except self._ray.exceptions.RayActorError:
+            actor = self._replace(resources, actor)
+        return actor
+
+    def _check_room(self, resources: Resources) -> None:
+        """Raise ConfigError where this machine could never hold a worker; a cluster may still grow."""
+        if self._address is not None:
+            return
+        held = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(node.get("CPU", 0) >= resources.cpus and node.get("GPU", 0) >= resources.gpus for node in held):
+            raise ConfigError(
+                f"a scorer asks for {resources.cpus:g} CPUs and {resources.gpus:g} GPUs",
+                where="scorer, resources",
+                expected=f"at most {max(n.get('CPU', 0) for n in held):g} CPUs and {max(n.get('GPU', 0) for n in held):g} GPUs",
+                fix="raise `workers` in the conf, or run where there is more",
+            )
 
     def _replace(self, resources: Resources, dead: Any) -> Any:
         self._pools[resources].remove(dead)
@@ -144,6 +172,9 @@ class Worker:
         import sys
 
         sys.path[:0] = [path for path in import_paths if path not in sys.path]
+
+    def answer(self) -> None:
+        """Tell that this worker has a process."""
 
     def run(self, task: Callable[[Any], Any], argument: Any) -> Any:
         """Run one task."""

@@ -54,7 +54,8 @@ def run(run: Run) -> Result:
     return Result(
         "mixing",
         "Mixing arithmetic",
-        "nothing; it informs what exactness costs. Systematic sampling sorts every shard by domain and length; independent draws sort nothing.",
+        "nothing; it tells what exactness costs. Systematic sampling sorts every shard by domain and length; independent draws sort "
+        "nothing.",
         f"{n:,} documents in {N_DOMAINS} domains, shards of {PER_SHARD:,}; nothing is read or written",
         [f"five columns of eight bytes, {moved:.0f} MB, touched once: {moved / run.speeds['copy']:.3f} s"],
         rows,
