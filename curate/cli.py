@@ -48,6 +48,11 @@ def options(debug: Annotated[bool, typer.Option("--debug", help="show the traceb
         os.environ["CURATE_DEBUG"] = "1"
 
 
+def _console() -> Console:
+    """The screen. Texts, domains and paths of the user's may hold square brackets: they are shown, not obeyed."""
+    return Console(markup=False)
+
+
 def _pipeline(file: Path, overrides: list[str] | None, conf: Path | None, engine: str | None = None, workers: int | None = None) -> Any:
     from curate.pipeline import Pipeline
 
@@ -65,9 +70,9 @@ def check(file: PipelineFile, overrides: Set = None, conf: Conf = None) -> None:
 
     pipeline = _pipeline(file, overrides, conf)
     pipeline.check()
-    console = Console()
+    console = _console()
     console.print(stage_tree(pipeline))
-    console.print(f"[green]✓[/] {file} can run", highlight=False)
+    console.print(Text.assemble(("✓", "green"), f" {file} can run"))
 
 
 @app.command()
@@ -89,7 +94,7 @@ def plan(
     from curate.tree import estimate_table, stage_tree
 
     pipeline = _pipeline(file, overrides, conf, engine, workers)
-    console = Console()
+    console = _console()
     console.print(stage_tree(pipeline))
     try:
         n_bytes = parse_bytes(sample_bytes)
@@ -121,7 +126,7 @@ def run(
     pipeline = _pipeline(file, overrides, conf, engine, workers)
     corpus = pipeline.run(only=only, until=until, progress=Progress(quiet=quiet))
     if not quiet:
-        show_summary(Console(), corpus, pipeline.times())
+        show_summary(_console(), corpus, pipeline.times())
 
 
 @app.command()
@@ -135,12 +140,12 @@ def show(
     from curate.show import show_corpus, show_shard
     from curate.verify import verify as verify_corpus
 
-    console = Console()
+    console = _console()
     # Verified first: what is damaged may not open at all.
     checked = verify_corpus(corpus, mix) if verify else 0
     console.print(show_shard(corpus, shard, mix) if shard else show_corpus(corpus, mix))
     if verify:
-        console.print(f"[green]✓[/] {checked} files and every ledger verified", highlight=False)
+        console.print(Text.assemble(("✓", "green"), f" {checked} files and every ledger verified"))
 
 
 @app.command()
@@ -154,7 +159,7 @@ def why(
     """Tell everything about one document: source, scores, verdict, weight, copies, and where each copy went."""
     from curate.why import explain
 
-    Console().print(explain(corpus, document, mix))
+    _console().print(explain(corpus, document, mix))
 
 
 @app.command()
@@ -196,7 +201,7 @@ def _about_a_file(error: OSError | ValueError) -> CurateError | None:
 
 def main() -> None:
     """The console script: errors a person can mend exit with 2 and no traceback."""
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False)
     try:
         app()
     except BrokenPipeError:

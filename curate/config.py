@@ -62,7 +62,7 @@ class Ingest(Strict):
 
     sources: list[Source] = Field(min_length=1, description="where the raw text is")
     shard_bytes: Bytes = Field(64 << 20, description="text bytes of one documents shard, the unit of work")
-    split_bytes: Bytes = Field(128 << 20, description="larger splittable files are read by several tasks")
+    split_bytes: Bytes | None = Field(None, description="bytes on disk that one task reads; default: a 64th of all, from 4MiB to 128MiB")
     max_record_bytes: Bytes = Field(64 << 20, description="longer records go to quarantine")
     max_bad_fraction: float = Field(0.01, ge=0, le=1, description="share of records that may be quarantined before the run stops")
 

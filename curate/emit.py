@@ -139,12 +139,12 @@ def _gather(task: EmitTask, part: int, slices: list[Slice]) -> tuple[pa.Table, n
         group = np.searchsorted(edges, chosen[0], side="right") - 1
         needed = np.unique(group)
         table = parquet.read_row_groups(needed.tolist(), use_threads=False)
-    # Rows are renumbered in what was read.
-    sizes = np.diff(edges)[needed]
-    begins = np.cumsum(sizes) - sizes
-    rows = chosen[0] - edges[group] + begins[np.searchsorted(needed, group)]
-    here = [beside.slice(a, n) for a, n in zip(edges[needed].tolist(), sizes.tolist(), strict=True)]
-    aligned = pa.concat_tables(here) if here else beside.slice(0, 0)
+    # Rows that are not chosen go before anything is copied, and the others are renumbered.
+    taken = np.zeros(edges[-1], bool)
+    taken[chosen[0]] = True
+    rows = (np.cumsum(taken) - 1)[chosen[0]]
+    in_groups = np.concatenate([taken[edges[g] : edges[g + 1]] for g in needed.tolist()] or [taken[:0]])
+    table, aligned = table.filter(pa.array(in_groups)), beside.filter(pa.array(taken))
     for column in columns[1:]:
         table = table.append_column("weight" if column == "mix.weight" else column, aligned[column])
     table = table.set_column(table.schema.get_field_index("domain"), "domain", table["domain"].cast(pa.string()))

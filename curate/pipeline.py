@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from curate import graph, planning
 from curate.config import Circumstance, PipelineConfig, load_circumstance, load_pipeline
 from curate.corpus import INGEST, RUN_FILE, Corpus, read_times
@@ -279,7 +281,7 @@ class Pipeline:
         changed = [s for s in statuses if s.state == "changed"]
         gone = manifest.invalidate(s.stage.name for s in changed)
         for s in changed:
-            progress.note(f"[yellow]changed[/] {s.stage.name}: {'; '.join(s.changes[:4])}")
+            progress.note(f"[yellow]changed[/] {s.stage.name}: {escape('; '.join(s.changes[:4]))}")
         incomplete = self._without_records(manifest)
         for name in incomplete:
             progress.note(f"[yellow]incomplete[/] {name}: records are gone; their shards are made again")

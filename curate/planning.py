@@ -135,7 +135,8 @@ def _try(
     trial = make(sampled, Circumstance(engine="process"), pipeline.plugin_paths, most)
     try:
         corpus = trial.run(engine=InProcess(), until=until)
-    except InfeasibleMixtureError:
+    except (InfeasibleMixtureError, ConfigError):
+        # The sample may lack a domain that the mixture names, or hold too little of it: amounts come without the mixer.
         natural = sampled.model_copy(update={"mix": Mix(name=mix.name, length=mix.length), "select": []})
         trial = make(natural, Circumstance(engine="process"), pipeline.plugin_paths, most)
         corpus = trial.run(engine=InProcess(), until=until)
@@ -191,6 +192,10 @@ def preflight(pipeline: Pipeline) -> None:
     mix: Any = pipeline.stages[f"mix/{pipeline.config.mix.name}"]
     budget = mix.config.token_budget or mix.config.byte_budget
     if budget is None or mix.config.on_shortage == "redistribute":
+        return
+    stage: Any = pipeline.stages[INGEST]
+    if any(file.domain is None for file in stage.listing.files):
+        # Where records state their domain, the heads of files say little of how much there is of each.
         return
     drawn = _drawn(pipeline, PREFLIGHT_BYTES)
     if not drawn:

@@ -111,14 +111,18 @@ def _draw_lines(source: Source, file: InputFile, n_bytes: int, options: dict[str
 
 def _decompressed(head: bytes, compression: str | None) -> bytes:
     """As much as the head of a file gives."""
-    try:
-        if compression == "gz":
-            return zlib.decompressobj(31).decompress(head)
-        if compression == "zst":
-            return zstandard.ZstdDecompressor().decompressobj().decompress(head)
-    except (zlib.error, zstandard.ZstdError):
-        return b""
-    return head
+    if compression is None:
+        return head
+    plain = b""
+    # A file may be several compressed streams, one after another.
+    while head:
+        stream: Any = zlib.decompressobj(31) if compression == "gz" else zstandard.ZstdDecompressor().decompressobj()
+        try:
+            plain += stream.decompress(head)
+        except (zlib.error, zstandard.ZstdError):
+            break
+        head = stream.unused_data
+    return plain
 
 
 def _records(source: Source, piece: Piece, n_bytes: int, options: dict[str, Any], size: int) -> tuple[pa.Table, float]:

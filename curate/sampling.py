@@ -128,11 +128,12 @@ def water_fill(need_D: np.ndarray, cap_D: np.ndarray, domains: Sequence[str], un
     out_D = np.zeros_like(need_D)
     order = np.flatnonzero(wanted)
     order = order[np.argsort(cap_D[order] / need_D[order], kind="stable")]
-    left_mass, left_need = total, need_D[order].sum()
-    for d in order:
-        scale = left_mass / left_need
-        out_D[d] = min(cap_D[d], scale * need_D[d])
-        left_mass, left_need = left_mass - out_D[d], left_need - need_D[d]
+    left_mass = total
+    # What is still to be met, summed from the end: subtracting large needs would leave only rounding of the small ones.
+    left_need = np.cumsum(need_D[order][::-1])[::-1]
+    for d, left in zip(order, left_need, strict=True):
+        out_D[d] = min(cap_D[d], left_mass / left * need_D[d])
+        left_mass -= out_D[d]
     return out_D
 
 

@@ -6,6 +6,7 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
 from curate import ingest
 from curate.corpus import INGEST, Corpus
@@ -132,7 +133,12 @@ def _verify_quarantine(corpus: Corpus) -> int:
             raise IntegrityError(
                 "a quarantine file is missing", where=corpus.folder.at(path), expected=f"{expected:,} records", fix="restore it"
             )
-        held = sum(row["n_records"] for row in ingest.read_quarantine(corpus.folder, path))
+        try:
+            held = sum(row["n_records"] for row in ingest.read_quarantine(corpus.folder, path))
+        except (zstandard.ZstdError, ValueError) as error:
+            raise IntegrityError(
+                "a quarantine file cannot be read", where=corpus.folder.at(path), expected=f"{expected:,} records", fix="restore it"
+            ) from error
         if held != expected:
             raise IntegrityError(
                 f"the quarantine file holds {held:,} records",

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pipelines import CI_SMALL, RAW, SHARED, configuration, run, write_corpus  # noqa: E402
+from pipelines import CI_SMALL, RAW, SHARED, configuration, run, write_corpus
 
 
 class Answer(NamedTuple):

@@ -28,10 +28,12 @@ SHARED = ROOT.parent / "shared"
 CI_SMALL = SHARED / "data" / "ci_small"
 RAW = SHARED / "data" / "raw"
 
-WORDS = (
-    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which one you were "
-    "her all she there would their we him been has when who will no more if out so said what up its about into than them can only"
-).split()
+WORDS = [
+    "the", "of", "and", "to", "in", "a", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he", "his", "but",
+    "at", "are", "this", "have", "from", "or", "had", "an", "they", "which", "one", "you", "were", "her", "all", "she", "there",
+    "would", "their", "we", "him", "been", "has", "when", "who", "will", "no", "more", "if", "out", "so", "said", "what", "up", "its",
+    "about", "into", "than", "them", "can", "only",
+]  # fmt: skip
 
 
 def texts(n: int, seed: int, words: tuple[int, int] = (5, 200)) -> list[str]:
@@ -52,7 +54,8 @@ def write_corpus(raw: Path, documents: int = 40, seed: int = 0) -> Path:
     (raw / "forum" / "a.jsonl.zst").write_bytes(zstandard.compress(lines(texts(documents, seed + 1))))
     for i, name in enumerate(("a", "b")):
         (raw / "news" / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines(texts(documents // 2, seed + 2 + i)), mtime=0))
-    pq.write_table(pa.table({"text": texts(documents, seed + 4), "n": list(range(documents))}), raw / "science" / "a.parquet", row_group_size=16)
+    science = pa.table({"text": texts(documents, seed + 4), "n": list(range(documents))})
+    pq.write_table(science, raw / "science" / "a.parquet", row_group_size=16)
     for i, text in enumerate(texts(max(2, documents // 10), seed + 5, (300, 800))):
         (raw / "books" / f"{i}.txt").write_text(text, encoding="utf-8")
     return raw
@@ -76,6 +79,19 @@ def configuration(raw: Path, output: Path, **changes: Any) -> dict[str, Any]:
         "emit": {"shard_bytes": 16_000, "carry": ["tokens.n_tokens"]},
     }
     return {key: value for key, value in (base | changes).items() if value is not None}
+
+
+def real_configuration(folder: Path, output: Path, **changes: Any) -> dict[str, Any]:
+    """A pipeline over the real text of ``ci_small``: one source for each of its thirteen domains."""
+    sources = [{"path": str(path), "domain": path.name.split(".")[0]} for path in sorted(folder.glob("*.*"))]
+    sources.append({"path": str(folder / "books"), "format": "text", "domain": "books"})
+    ingest = {"sources": sources, "shard_bytes": 80_000, "split_bytes": 60_000}
+    learners = [
+        {"tokens": {"vocab_size": 600, "sample_bytes": 100_000}},
+        {"ngram_perplexity": {"name": "prose", "order": 2, "sample_bytes": 50_000}},
+    ]
+    emit = {"shard_bytes": 60_000, "carry": ["prose.perplexity"]}
+    return configuration(folder, output, **({"ingest": ingest, "score": learners, "emit": emit} | changes))
 
 
 def write_yaml(config: dict[str, Any], path: Path) -> Path:

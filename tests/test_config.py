@@ -7,11 +7,11 @@ import json
 
 import pytest
 import yaml
-from pipelines import ROOT, configuration, write_yaml
 
 from curate.config import Circumstance, load_circumstance, load_pipeline, parse_bytes, parse_count
 from curate.errors import ConfigError
 from curate.json_schema import json_schema
+from pipelines import ROOT, configuration, write_yaml
 
 SHIPPED = sorted((ROOT / "pipelines").glob("*.yaml"))
 CONFS = sorted((ROOT / "conf").glob("*.yaml"))
@@ -100,7 +100,7 @@ MISTAKES = {
     "reserved name": (lambda c: c["score"].append({"tokens": {"name": "mix"}}), "cannot be called 'mix'", ""),
     "scorer entry of two": (lambda c: c["score"].append({"tokens": {}, "fasttext": {}}), "", ""),
     "name with a slash": (lambda c: c.update(name="a/b"), "name", ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MISTAKES)

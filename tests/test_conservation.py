@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from pipelines import configuration, emitted, lines, run, texts
 
 from curate import ingest
 from curate.corpus import Corpus
 from curate.errors import BadRecordsError, IntegrityError
 from curate.manifest import records
 from curate.verify import verify
+from pipelines import configuration, emitted, lines, run, texts
 
 
 def with_harm(text_lines: list[bytes], share: float, seed: int) -> tuple[list[bytes], int]:
@@ -33,7 +33,7 @@ def with_harm(text_lines: list[bytes], share: float, seed: int) -> tuple[list[by
 
 
 def plant(ci_small, raw) -> dict[str, int]:
-    """The real small corpus with 1 % broken lines in every JSON Lines file, over-long rows and an empty file. Returns records per reason class."""
+    """The real small corpus with 1 % broken lines in every JSON Lines file, over-long rows and an empty file. Returns how many of each."""
     raw.mkdir()
     planted = {"broken": 0, "long": 0, "empty": 0, "records": 0}
     for i, path in enumerate(sorted(ci_small.glob("*.jsonl.*"))):
@@ -204,7 +204,7 @@ HARMS = {
     "mixture.json changed": ("mixes/default/mixture.json", lambda p: p.write_text(p.read_text().replace('"rows": ', '"rows": 1'))),
     "a foreign shard": ("mixes/default/*.arrow", lambda p: shutil.copy(p, p.with_name("shard-00009-of-00099.arrow"))),
     "manifest cut": ("manifest.json", lambda p: p.write_bytes(p.read_bytes()[:-100])),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HARMS)
@@ -256,3 +256,35 @@ def test_a_damaged_shard_is_made_again_once_its_record_is_removed(raw, damaged, 
     run(configuration(raw, damaged))
     assert victim.read_bytes() == before
     verify(str(damaged))
+
+
+@pytest.mark.parametrize("harm", [flip, lambda p: p.write_bytes(p.read_bytes()[:-9]), lambda p: p.write_bytes(b""), lambda p: p.unlink()])
+def test_harm_to_the_quarantine_is_noticed(tmp_path, command, harm):
+    (tmp_path / "raw" / "web").mkdir(parents=True)
+    (tmp_path / "raw" / "web" / "a.jsonl").write_bytes(lines(texts(300, 0)) + b"broken\n")
+    run(configuration(tmp_path / "raw", tmp_path / "out"))
+    assert command("show", tmp_path / "out", "--verify").code == 0
+    harm(next((tmp_path / "out").glob("quarantine/*")))
+    answer = command("show", tmp_path / "out", "--verify")
+    assert answer.code == 2 and "quarantine" in answer.err
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_all_real_text_from_raw_files_to_shards(real_raw, tmp_path):
+    """Thirteen domains, 265 MB: every record accounted for, shares to one document, everything verified."""
+    books = {"path": str(real_raw / "books"), "format": "text", "domain": "books"}
+    globs = [{"path": str(real_raw / "*" / f"*.{end}"), "domain": {"directory": 0}} for end in ("jsonl.gz", "jsonl.zst", "parquet")]
+    mix = {"use": "temperature", "temperature": 2.0, "byte_budget": "150MB"}
+    config = configuration(real_raw, tmp_path / "out", score=[], select=None, mix=mix, emit={"shard_bytes": "16MiB"})
+    config["ingest"] = {"sources": [books, *globs], "shard_bytes": "16MiB"}
+    corpus = run(config)
+    ledger = corpus.manifest.stages["ingest"].ledger
+    assert ledger.n_in == ledger.kept + sum(ledger.quarantined.values()) == 123_907
+    assert len(corpus.domains) == 13
+    table = corpus.table(["domain", "n_bytes", "mix.copies"]).to_pandas()
+    plan = corpus.manifest.stages["mix/default"].totals
+    for line in plan["plan"]:
+        own = table[table.domain == line["domain"]]
+        assert abs(int((own.n_bytes * own["mix.copies"]).sum()) - line["asked"] * plan["budget"]) <= own.n_bytes.max() + 1
+    assert verify(str(tmp_path / "out")) > 30

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tokenizers
-from pipelines import configuration, emitted, rows, run, texts, write_corpus
 
 from curate.corpus import Corpus
+from pipelines import configuration, emitted, rows, run, texts, write_corpus
 
 
 @pytest.fixture(scope="module")

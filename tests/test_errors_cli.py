@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pipelines import configuration, curate, run, write_yaml
 
 from curate.storage import Folder
+from pipelines import configuration, curate, run, write_yaml
 
 
 @pytest.fixture
@@ -46,17 +46,41 @@ WRONG = {
     "unknown mixer": (lambda c: c.update(mix={"use": "temprature"}), ["there is no mixer 'temprature'", "did you mean 'temperature'"]),
     "unknown option": (lambda c: c["score"][0]["tokens"].update(vocabsize=1), ["no option 'vocabsize'", "did you mean 'vocab_size'"]),
     "option of a wrong type": (lambda c: c["score"][0]["tokens"].update(vocab_size="many"), ["'vocab_size'", "int"]),
-    "no such column to select": (lambda c: c["select"].append({"column": "tokens.n_tokenz", "min": 1}), ["tokens.n_tokenz", "did you mean 'tokens.n_tokens'"]),
-    "no such column to carry": (lambda c: c["emit"].update(carry=["token.n_tokens"]), ["no stage makes the column 'token.n_tokens'", "did you mean 'tokens.n_tokens'"]),
+    "no such column to select": (
+        lambda c: c["select"].append({"column": "tokens.n_tokenz", "min": 1}),
+        ["tokens.n_tokenz", "did you mean 'tokens.n_tokens'"],
+    ),
+    "no such column to carry": (
+        lambda c: c["emit"].update(carry=["token.n_tokens"]),
+        ["no stage makes the column 'token.n_tokens'", "did you mean 'tokens.n_tokens'"],
+    ),
     "no such length": (lambda c: c["mix"].update(length="tokens.n"), ["no stage makes the column 'tokens.n'"]),
     "length is no count": (lambda c: c["mix"].update(length="text"), ["'text' is no count"]),
-    "tokens without a tokenizer": (lambda c: (c.update(score=[]), c["emit"].update(carry=[]), c["mix"].update(token_budget=5)), ["token_budget needs token counts", "- tokens: {}"]),
+    "tokens without a tokenizer": (
+        lambda c: (c.update(score=[]), c["emit"].update(carry=[]), c["mix"].update(token_budget=5)),
+        ["token_budget needs token counts", "- tokens: {}"],
+    ),
     "packed without a tokenizer": (lambda c: (c.update(score=[]), c.update(emit={"format": "packed"})), ["packed shards need a tokenizer"]),
-    "packed with another": (lambda c: c["emit"].update(format="packed", tokenizer="token"), ["no tokens scorer is called 'token'", "did you mean 'tokens'"]),
-    "missing tokenizer file": (lambda c: c["score"][0].update(tokens={"tokenizer": "/nowhere/tokenizer.json"}), ["/nowhere/tokenizer.json"]),
-    "missing model file": (lambda c: c["score"].append({"fasttext": {"model": "/nowhere/lid.bin"}}), ["the fastText model does not exist", "/nowhere/lid.bin"]),
-    "proportions": (lambda c: c.update(mix={"use": "static", "proportions": {"web": 0.5, "news": 0.4}}), ["sum to 0.9", "web: 0.555555556, news: 0.444444444"]),
-    "no such domain": (lambda c: c.update(mix={"use": "static", "proportions": {"web": 0.5, "newz": 0.5}}), ["'newz'", "did you mean 'news'"]),
+    "packed with another": (
+        lambda c: c["emit"].update(format="packed", tokenizer="token"),
+        ["no tokens scorer is called 'token'", "did you mean 'tokens'"],
+    ),
+    "missing tokenizer file": (
+        lambda c: c["score"][0].update(tokens={"tokenizer": "/nowhere/tokenizer.json"}),
+        ["/nowhere/tokenizer.json"],
+    ),
+    "missing model file": (
+        lambda c: c["score"].append({"fasttext": {"model": "/nowhere/lid.bin"}}),
+        ["the fastText model does not exist", "/nowhere/lid.bin"],
+    ),
+    "proportions": (
+        lambda c: c.update(mix={"use": "static", "proportions": {"web": 0.5, "news": 0.4}}),
+        ["sum to 0.9", "web: 0.555555556, news: 0.444444444"],
+    ),
+    "no such domain": (
+        lambda c: c.update(mix={"use": "static", "proportions": {"web": 0.5, "newz": 0.5}}),
+        ["'newz'", "did you mean 'news'"],
+    ),
     "no files": (lambda c: c["ingest"].update(sources=[{"path": "nowhere/*.jsonl"}]), ["no file matches", "nowhere/*.jsonl"]),
     "no such folder": (lambda c: c["ingest"].update(sources=[{"path": "nowhere/at/all"}]), ["cannot be listed"]),
     "unknown format": (lambda c: c["ingest"].update(sources=[{"path": __file__, "domain": "x"}]), ["format", "cannot be told"]),
@@ -64,7 +88,7 @@ WRONG = {
     "plugin not allowed": (lambda c: c["score"].append({"mine:Scorer": {}}), ["does not allow its import", "plugins: [mine]"]),
     "plugin not there": (lambda c: (c.update(plugins=["mine"]), c["score"].append({"mine:Scorer": {}})), ["there is no module 'mine'"]),
     "negative seed": (lambda c: c.update(seed=-1), ["seed"]),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -16,9 +16,14 @@ from curate.storage import Folder
 counts = st.integers(0, 1000)
 by_reason = st.dictionaries(st.sampled_from(["length", "language", "broken"]), st.integers(1, 1000))
 ledgers = st.builds(
-    lambda kept, dropped, duplicate, bad: Ledger(kept + sum(dropped.values()) + duplicate + sum(bad.values()), kept, dropped, duplicate, bad),
-    counts, by_reason, counts, by_reason,
-)  # fmt: skip
+    lambda kept, dropped, duplicate, bad: Ledger(
+        kept + sum(dropped.values()) + duplicate + sum(bad.values()), kept, dropped, duplicate, bad
+    ),
+    counts,
+    by_reason,
+    counts,
+    by_reason,
+)
 
 
 @given(ledgers, ledgers)

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from pipelines import configuration, emitted, hashes, made_when, pipeline, rows, run
 
 from curate import scoring
 from curate.corpus import Corpus
 from curate.errors import StaleOutputError
 from curate.manifest import Manifest
 from curate.scorers.scorer import Sample
+from pipelines import configuration, emitted, hashes, made_when, pipeline, rows, run
 
 # No stage is in a hurry to share a scorer's bytes: any change of these tests' expectations is a change of the format.
 TWO_SCORERS = [
@@ -133,9 +133,12 @@ CHANGES = {
     "carry": (lambda c: c["emit"].update(carry=[]), {"mixes/default"}),
     "mix": (lambda c: c["mix"].update(temperature=3.0), {"mixes/default", "mixes/default/weights"}),
     "select": (lambda c: c["select"][0].update(min=80), {"selection", "mixes/default", "mixes/default/weights"}),
-    "scorer": (lambda c: c["score"][0]["tokens"].update(vocab_size=310), {"scores/tokens", "selection", "mixes/default", "mixes/default/weights"}),
+    "scorer": (
+        lambda c: c["score"][0]["tokens"].update(vocab_size=310),
+        {"scores/tokens", "selection", "mixes/default", "mixes/default/weights"},
+    ),
     "seed": (lambda c: c.update(seed=9), {"documents", "scores/tokens", "selection", "mixes/default", "mixes/default/weights"}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -215,9 +218,8 @@ def test_an_output_in_a_store_is_the_same_corpus(raw, finished, tmp_path):
 
     store = fsspec.filesystem("memory")
     config = configuration(raw, tmp_path / "remote") | {"output": "memory://curate-test/out"}
-    from pipelines import write_yaml
-
     from curate.pipeline import Pipeline
+    from pipelines import write_yaml
 
     line = Pipeline.from_yaml(write_yaml(config, tmp_path / "remote.yaml"), engine="process", cache=str(tmp_path / "cache"))
     corpus = line.run()

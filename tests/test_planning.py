@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+
 import pytest
-from pipelines import configuration, pipeline, run
+import zstandard
 
 from curate.errors import ConfigError, InfeasibleMixtureError
 from curate.planning import check_domains, estimate, preflight
-
-
-def real(folder, output, **changes):
-    """A pipeline over real text as it lies in ci_small."""
-    sources = [{"path": str(p), "domain": p.name.split(".")[0]} for p in sorted(folder.glob("*.*"))]
-    sources.append({"path": str(folder / "books"), "format": "text", "domain": "books"})
-    config = configuration(folder, output, select=None, **changes)
-    return config | {"ingest": {"sources": sources, "shard_bytes": 200_000}}
+from pipelines import configuration, lines, pipeline, real_configuration, run, texts
 
 
 def test_real_text_is_foreseen(ci_small, tmp_path):
-    config = real(ci_small, tmp_path / "out", score=[{"tokens": {"vocab_size": 1024}}])
+    config = real_configuration(ci_small, tmp_path / "out", select=None, score=[{"tokens": {"vocab_size": 1024}}], emit={})
     found = estimate(pipeline(config), 400_000)
     corpus = run(config)
     n_bytes = {d: v["bytes"] for d, v in corpus.manifest.stages["ingest"].totals["domains"].items()}
@@ -105,3 +101,27 @@ def test_all_real_text_is_foreseen(real_raw, tmp_path):
     corpus = run(config, until="ingest")
     assert found.n_documents == pytest.approx(corpus.n_documents, rel=0.2)
     assert found.n_bytes == pytest.approx(sum(p.n_bytes for p in corpus.parts), rel=0.2)
+
+
+def test_files_of_several_compressed_streams_are_foreseen(tmp_path):
+    """Concatenated gzip members and zstd frames: the first is not the file."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a.jsonl.gz").write_bytes(b"".join(gzip.compress(lines(texts(50, i)), mtime=0) for i in range(30)))
+    (raw / "b.jsonl.zst").write_bytes(b"".join(zstandard.compress(lines(texts(50, 100 + i))) for i in range(30)))
+    config = configuration(raw, tmp_path / "out", score=[], emit={}, select=None)
+    config["ingest"] = {"sources": [{"path": str(raw), "domain": "one"}]}
+    assert estimate(pipeline(config), 100_000).n_documents == pytest.approx(3000, rel=0.2)
+
+
+def test_a_domain_beyond_the_heads_of_files_is_not_missed(tmp_path):
+    """Records tell their domain and lie sorted by it: a sample cannot see the second domain, and must not refuse it."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    records = [(text, domain) for domain in ("early", "late") for text in texts(2500, ord(domain[0]))]
+    (raw / "a.jsonl").write_bytes(b"".join(json.dumps({"text": t, "d": d}).encode() + b"\n" for t, d in records))
+    mix = {"use": "static", "proportions": {"early": 0.2, "late": 0.8}, "token_budget": 200_000}
+    config = configuration(raw, tmp_path / "out", mix=mix, emit={"shard_bytes": "1MB"})
+    config["ingest"] = {"sources": [{"path": str(raw / "a.jsonl"), "domain": {"field": "d"}}], "shard_bytes": "1MB"}
+    estimate(pipeline(config), 100_000)
+    assert run(config).domains == {"early": 2500, "late": 2500}

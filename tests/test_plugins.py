@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pytest
-from pipelines import configuration, hashes, made_when, pipeline, run
 
 from curate.errors import ConfigError, CurateError, IntegrityError
+from pipelines import configuration, hashes, made_when, pipeline, run
 
 PLUGIN = Path(__file__).parent / "plugins" / "own_scorers.py"
 CAPITALS = {"own_scorers:Capitals": {"name": "capitals"}}
@@ -21,7 +21,8 @@ def own(raw, tmp_path):
     shutil.copy(PLUGIN, tmp_path / PLUGIN.name)
 
     def configured(*scorers, **changes):
-        return configuration(raw, tmp_path / "out", **{"plugins": ["own_scorers"], "score": list(scorers), "emit": {"shard_bytes": 16_000}} | changes)
+        mine = {"plugins": ["own_scorers"], "score": list(scorers), "emit": {"shard_bytes": 16_000}}
+        return configuration(raw, tmp_path / "out", **mine | changes)
 
     return configured
 
@@ -86,7 +87,10 @@ def _fresh(config):
 @pytest.mark.parametrize(
     ("scorers", "what"),
     [
-        ([{"own_scorers:Circle": {"name": "a", "other": "b"}}, {"own_scorers:Circle": {"name": "b", "other": "a"}}], "read each other in a circle: a, b"),
+        (
+            [{"own_scorers:Circle": {"name": "a", "other": "b"}}, {"own_scorers:Circle": {"name": "b", "other": "a"}}],
+            "read each other in a circle: a, b",
+        ),
         ([{"own_scorers:Circle": {"name": "a", "other": "a"}}], "circle"),
         ([{"own_scorers:Doubled": {"name": "doubled"}}], "no stage makes the column 'capitals.share'"),
         ([{"own_scorers:Average": {"name": "average"}}], "no stage makes the column 'capitals.share'"),
@@ -95,9 +99,9 @@ def _fresh(config):
         ([{"own_scorers:Capitals": {"scale": "big"}}], "the option 'scale' of Capitals is 'big'"),
         ([{"own_scorers:Sample": {}}], "is no scorer"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_right_is_refused_before_work(own, tmp_path, scorers, what):
-    with pytest.raises(ConfigError, match=".") as caught:
+    with pytest.raises(ConfigError) as caught:
         run(own(*scorers))
     assert what in str(caught.value)
     assert not (tmp_path / "out" / "documents").exists()

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -16,23 +15,30 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pipelines import ROOT, configuration, hashes, lines, made_when, run, texts, write_yaml
 
 from curate import storage
 from curate.storage import Folder
 from curate.verify import verify
+from pipelines import ROOT, configuration, hashes, lines, made_when, real_configuration, run, texts, write_yaml
 
 
 class Crash(BaseException):
     """The moment of a power cut: nothing in the program catches it."""
 
 
+def record_files(output: Path) -> set[str]:
+    """Records on disk; a walk, since a running process may remove folders under it."""
+    found = set()
+    for folder, _, names in os.walk(output / "records"):
+        found |= {f"{folder}/{name}" for name in names if not name.startswith(storage.TEMPORARY)}
+    return found
+
+
 def committed(output: Path) -> dict[str, tuple[int, int]]:
     """(inode, mtime) of every data file that a record on disk names."""
     named = set()
-    for record in output.glob("records/**/*.json"):
-        with contextlib.suppress(ValueError, FileNotFoundError):
-            named |= json.loads(record.read_bytes())["files"].keys()
+    for record in record_files(output):
+        named |= json.loads(Path(record).read_bytes())["files"].keys()
     return {path: made for path, made in made_when(output).items() if path in named}
 
 
@@ -60,10 +66,10 @@ def n_writes(raw, tmp_path_factory) -> int:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_crash_at_any_write(raw, finished, tmp_path, monkeypatch, n_writes, moment):
-    """Every fifth write of the run in turn is the last thing it does: before its file has a name, or just after."""
+    """Every seventh write of the run in turn is the last thing it does: before its file has a name, or just after."""
     create = Folder.create
     assert n_writes > 60
-    for last in range(0 if moment == "before" else 2, n_writes, 5):
+    for last in range(0 if moment == "before" else 3, n_writes, 7):
         left = [last]
 
         @contextlib.contextmanager
@@ -156,8 +162,8 @@ class Started:
 
     def kill_after(self, output: Path, n_commits: int, delay: float) -> bool:
         """SIGKILL once that many more records are committed and a moment has passed; False when the run was done before."""
-        known = set(output.glob("records/**/*.json"))
-        while self.process.poll() is None and len(set(output.glob("records/**/*.json")) - known) < n_commits:
+        known = record_files(output)
+        while self.process.poll() is None and len(record_files(output) - known) < n_commits:
             time.sleep(0.002)
         time.sleep(delay)
         if self.process.poll() is not None:
@@ -175,11 +181,7 @@ class Started:
 @pytest.fixture
 def real(ci_small, tmp_path):
     """A pipeline over real text with scorers that learn, in some forty shards: (file, output, hashes it must come to)."""
-    sources = [{"path": str(p), "domain": p.name.split(".")[0]} for p in sorted(ci_small.glob("*.*"))]
-    sources.append({"path": str(ci_small / "books"), "format": "text", "domain": "books"})
-    score = [{"tokens": {"vocab_size": 600, "sample_bytes": 100_000}}, {"ngram_perplexity": {"name": "prose", "order": 2, "sample_bytes": 50_000}}]
-    config = configuration(ci_small, tmp_path / "whole", score=score, emit={"shard_bytes": 60_000, "carry": ["prose.perplexity"]})
-    config["ingest"] = {"sources": sources, "shard_bytes": 80_000, "split_bytes": 60_000}
+    config = real_configuration(ci_small, tmp_path / "whole")
     run(config)
     output = tmp_path / "out"
     return write_yaml(config | {"output": str(output)}, tmp_path / "p.yaml"), output, tmp_path / "whole"
@@ -193,7 +195,7 @@ def same(output: Path, whole: Path) -> None:
 
 def test_twenty_kills(real):
     file, output, whole = real
-    total = len(list(whole.glob("records/**/*.json")))
+    total = len(record_files(whole))
     assert total > 80
     dice = random.Random(20)
     kills = 0
@@ -227,8 +229,8 @@ def test_kills_under_ray(real):
     victim = None
     while victim is None and last.process.poll() is None:
         with contextlib.suppress(psutil.Error):
-            workers = [p for p in psutil.Process(last.process.pid).children(recursive=True) if " ".join(p.cmdline()).startswith("ray::Worker")]
-            victim = workers[0] if workers else None
+            children = psutil.Process(last.process.pid).children(recursive=True)
+            victim = next((p for p in children if " ".join(p.cmdline()).startswith("ray::Worker")), None)
     if victim is not None:
         with contextlib.suppress(psutil.Error):
             victim.kill()
@@ -236,7 +238,21 @@ def test_kills_under_ray(real):
     same(output, whole)
 
 
+PEAK = """
+import sys
+sys.argv = ["curate", "run", sys.argv[1], "--engine", "process", "--quiet"]
+from curate.cli import main
+try:
+    main()
+except SystemExit as leaving:
+    assert not leaving.code
+# The kernel's own record of this program: ru_maxrss would also know of the process that started it.
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from /proc")
 @pytest.mark.timeout(600)
 def test_memory_does_not_grow_with_the_corpus(tmp_path):
     """The same pipeline over 24 MB and over 96 MB of different texts, in one process each: 40 MB more at most."""
@@ -249,15 +265,10 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path):
         config = configuration(raw, tmp_path / f"out{times}", emit={"shard_bytes": "4MB"})
         config["ingest"] = {"sources": [{"path": str(raw), "domain": {"directory": 0}}], "shard_bytes": "4MB", "split_bytes": "4MB"}
         file = write_yaml(config, tmp_path / f"{times}.yaml")
-        code = (
-            "import resource, sys; sys.argv = ['curate', 'run', sys.argv[1], '--engine', 'process', '--quiet']\n"
-            "from curate.cli import main\nmain()"
-        )
-        assert subprocess.run([sys.executable, "-c", code, str(file)], cwd=ROOT, check=True, timeout=280).returncode == 0
-        # The largest child so far: the second run's peak shows only where it is above the first's.
-        peaks[times] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        done = subprocess.run([sys.executable, "-c", PEAK, str(file)], cwd=ROOT, check=True, timeout=280, capture_output=True, text=True)
+        peaks[times] = int(done.stdout) / 1024
     n_bytes = {t: sum(p.stat().st_size for p in (tmp_path / f"raw{t}").rglob("*.jsonl")) for t in (1, 4)}
     assert n_bytes[4] > 3.5 * n_bytes[1]
     assert n_bytes[1] > 20_000_000
-    print(peaks, n_bytes)
-    assert peaks[4] < peaks[1] + 40
+    assert peaks[1] > 100
+    assert peaks[4] < peaks[1] + 40, peaks

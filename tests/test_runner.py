@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from pipelines import configuration, hashes, pipeline, run
 
 from curate.engine import InProcess
 from curate.errors import ConfigError, CurateError, InputError
 from curate.scorers.scorer import Resources
+from pipelines import configuration, hashes, pipeline, real_configuration, run
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.ray
@@ -111,11 +111,7 @@ def test_an_error_of_a_task_arrives_with_its_parts(engine):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_real_text_gives_the_same_bytes_under_ray(ci_small, tmp_path, ray_engine, workers):
-    sources = [{"path": str(p), "domain": p.name.split(".")[0]} for p in sorted(ci_small.glob("*.*"))]
-    sources.append({"path": str(ci_small / "books"), "format": "text", "domain": "books"})
-    score = [{"tokens": {"vocab_size": 600, "sample_bytes": 100_000}}, {"ngram_perplexity": {"name": "prose", "order": 2, "sample_bytes": 50_000}}]
-    config = configuration(ci_small, tmp_path / "rays", score=score, emit={"shard_bytes": 100_000, "carry": ["prose.perplexity"]})
-    config["ingest"] = {"sources": sources, "shard_bytes": 120_000, "split_bytes": 60_000}
+    config = real_configuration(ci_small, tmp_path / "rays")
     pipeline(config).run(engine=ray_engine(workers=workers))
     run(config | {"output": str(tmp_path / "here")})
     for pattern in ("mixes/*/*.arrow", "documents/*", "scores/*/*", "selection/*", "models/*/*"):
@@ -123,6 +119,7 @@ def test_real_text_gives_the_same_bytes_under_ray(ci_small, tmp_path, ray_engine
     assert len(hashes(tmp_path / "here")) > 3
 
 
+@pytest.mark.slow
 def test_workers_killed_from_outside_change_nothing(raw, finished, tmp_path, ray_engine):
     """Workers are killed as they commit their shards; the run goes on to the same bytes."""
     engine = ray_engine()

@@ -9,12 +9,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pipelines import configuration, run
 
 from curate import sampling
 from curate.errors import InfeasibleMixtureError
 from curate.hashing import mix64
-from curate.sampling import ONE, LengthGroups, Run, allocate, copies, fixed_point, length_groups, rows_in_slice, slices, walk_starts, water_fill
+from curate.sampling import (
+    ONE,
+    LengthGroups,
+    Run,
+    allocate,
+    copies,
+    fixed_point,
+    length_groups,
+    rows_in_slice,
+    slices,
+    walk_starts,
+    water_fill,
+)
+from pipelines import real_configuration, run
 
 NAMES = ["a", "b", "c", "d", "e"]
 
@@ -116,7 +128,9 @@ def test_by_hand():
 
 
 @given(
-    st.lists(st.tuples(st.just(0.0) | st.floats(1.0, 1e9), st.floats(1.0, 1e9)), min_size=1, max_size=8).filter(lambda rows: any(need > 0 for need, _ in rows))
+    st.lists(st.tuples(st.just(0.0) | st.floats(1.0, 1e9), st.floats(1.0, 1e9)), min_size=1, max_size=8).filter(
+        lambda rows: any(need > 0 for need, _ in rows)
+    )
 )
 @settings(deadline=None)
 def test_water_filling(rows):
@@ -165,7 +179,7 @@ def test_an_infeasible_share_names_domain_need_have_and_knobs_that_work():
 
 
 def test_a_share_of_an_empty_domain_is_refused():
-    with pytest.raises(InfeasibleMixtureError, match="'gone' has share 0.5 but no bytes"):
+    with pytest.raises(InfeasibleMixtureError, match=r"'gone' has share 0\.5 but no bytes"):
         allocate(["gone", "here"], np.array([0.5, 0.5]), np.array([0.0, 10.0]), None, 1.0, True, "bytes")
 
 
@@ -217,12 +231,9 @@ MIXES = {
 
 @pytest.mark.parametrize("name", MIXES)
 def test_real_text_has_the_asked_shares_to_one_document(ci_small, tmp_path, name):
-    sources = [
-        {"path": str(ci_small / "books"), "format": "text", "domain": "books"},
-        *({"path": str(p), "domain": p.name.split(".")[0]} for p in sorted(ci_small.glob("*.*"))),
-    ]
-    mix = MIXES[name] | {"max_epochs": 60}
-    config = configuration(ci_small, tmp_path / "out", ingest={"sources": sources, "shard_bytes": 200_000}, select=None, mix=mix)
+    config = real_configuration(
+        ci_small, tmp_path / "out", select=None, mix=MIXES[name] | {"max_epochs": 60}, emit={"shard_bytes": 100_000}
+    )
     config["score"] = [{"tokens": {"vocab_size": 1024, "sample_bytes": 200_000}}]
     corpus = run(config)
     table = corpus.table(["domain", "tokens.n_tokens", "mix.copies", "mix.weight"]).to_pandas()

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from pipelines import configuration, emitted, rows, run, write_yaml
 
 from curate.corpus import Corpus
 from curate.why import find_copies
+from pipelines import configuration, emitted, real_configuration, rows, run, write_yaml
 
 
 def text_in_source(path: str, row: int) -> str:
     """A record's text as its file has it."""
-    with open(path, "rb") as file:
-        content = file.read()
+    content = Path(path).read_bytes()
     if path.endswith(".parquet"):
         return pq.read_table(path)["text"][row].as_py()
     if path.endswith(".txt"):
@@ -70,22 +70,20 @@ def test_names_of_a_shard(finished, why, place):
 
 
 def test_every_emitted_row_of_real_text_leads_to_its_source(ci_small, tmp_path):
-    sources = [{"path": str(p), "domain": p.name.split(".")[0]} for p in sorted(ci_small.glob("*.*"))]
-    config = configuration(ci_small, tmp_path / "out", score=[], mix={"use": "natural"}, emit={"shard_bytes": 200_000})
-    config["ingest"] = {"sources": [*sources, {"path": str(ci_small / "books"), "format": "text", "domain": "books"}], "shard_bytes": 200_000}
+    config = real_configuration(ci_small, tmp_path / "out", score=[], mix={"use": "natural"}, emit={"shard_bytes": 200_000})
     run(config)
     table = rows(tmp_path / "out").select(["text", "source", "source_row", "domain"]).to_pylist()
-    assert {row["domain"] for row in table} == {s["domain"] for s in sources} | {"books"}
+    assert {row["domain"] for row in table} == {path.name.split(".")[0] for path in ci_small.iterdir()}
     cache: dict[str, list] = {}
     for row in table:
         path = row["source"]
         if path.endswith((".gz", ".zst")):
             unpack = gzip.decompress if path.endswith(".gz") else zstandard.decompress
-            lines = cache.setdefault(path, unpack(open(path, "rb").read()).split(b"\n"))  # noqa: SIM115
+            lines = cache.setdefault(path, unpack(Path(path).read_bytes()).split(b"\n"))
             assert orjson.loads(lines[row["source_row"]])["text"] == row["text"]
         elif path.endswith(".parquet"):
             assert cache.setdefault(path, pq.read_table(path)["text"].to_pylist())[row["source_row"]] == row["text"]
-    assert len(cache) == len(sources)
+    assert len(cache) == 12
 
 
 def test_by_id_and_by_prefix(finished, why):
@@ -194,3 +192,20 @@ def test_show_what_is_complete_so_far(raw, tmp_path, command):
     for stage in ("ingest", "tokens", "select", "mix"):
         run(configuration(raw, tmp_path / "out"), until=stage)
         assert command("show", tmp_path / "out", "--verify").code == 0
+
+
+def test_square_brackets_of_the_users_are_shown_and_not_obeyed(tmp_path, command):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a.jsonl").write_bytes(json.dumps({"text": "[b]bold in a forum[/b] and [/nothing] closed", "d": "[/odd]"}).encode() + b"\n")
+    config = configuration(raw, tmp_path / "out", score=[], emit={}, mix={"use": "natural"}, select=None)
+    config["ingest"] = {"sources": [{"path": str(raw / "a.jsonl"), "domain": {"field": "d"}}]}
+    path = write_yaml(config, tmp_path / "p.yaml")
+    for verb in ("run", "plan"):
+        answer = command(verb, path, "--engine", "process")
+        assert answer.code == 0 and "[/odd]" in answer.out
+    document = Corpus.open(str(tmp_path / "out")).table(["doc_id"])["doc_id"][0].as_py().hex()
+    for question in (["why", document, tmp_path / "out"], ["show", tmp_path / "out", emitted(tmp_path / "out")[0].name]):
+        answer = command(*question)
+        assert answer.code == 0
+        assert "[b]bold in a forum[/b] and [/nothing] closed" in answer.out

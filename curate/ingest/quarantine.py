@@ -49,7 +49,7 @@ class Quarantine:
         """Write one entry."""
         if self._stream is None:
             out = self._stack.enter_context(self._out.create(self._name))
-            self._stream = self._stack.enter_context(zstandard.ZstdCompressor(3).stream_writer(out, closefd=False))
+            self._stream = self._stack.enter_context(zstandard.ZstdCompressor(3, write_checksum=True).stream_writer(out, closefd=False))
         entry = {
             "source": source,
             "source_row": bad.row,

@@ -24,6 +24,7 @@ VERSION = 1
 SCAN = "ingest-scan"
 SPOOL = "spool"
 QUARANTINE = "quarantine"
+SPLITS, SMALLEST_SPLIT, LARGEST_SPLIT = 64, 4 << 20, 128 << 20
 
 
 @dataclass
@@ -118,7 +119,7 @@ class IngestStage(Stage):
         def in_parallel(function: Callable[[Any], int], items: Iterable[Any]) -> list[int]:
             return run.engine.map(function, list(items))
 
-        return ingest.plan_splits(self.listing.files, self.config.sources, self.config.split_bytes, self.storage_options, in_parallel)
+        return ingest.plan_splits(self.listing.files, self.config.sources, self.split_bytes, self.storage_options, in_parallel)
 
     def _scan(self, run: Run, splits: list[Split], layout: str) -> list[ScanResult]:
         """Every split to spool chunks."""
@@ -140,6 +141,12 @@ class IngestStage(Stage):
 
             run.engine.map(_scan, tasks, done=read)
         return [results[split.name] for split in splits]
+
+    @property
+    def split_bytes(self) -> int:
+        """What one task reads: enough tasks to share, few enough to keep count of. No result depends on it."""
+        total = sum(file.size for file in self.listing.files)
+        return self.config.split_bytes or min(max(total // SPLITS, SMALLEST_SPLIT), LARGEST_SPLIT)
 
     def _has_spool(self, run: Run, record: Record) -> bool:
         """Whether a scan's chunks are whole: they are scratch, so a power cut may have taken them."""
