@@ -41,7 +41,7 @@ def main() -> None:
     for name in given.jobs or report.ORDER:
         print(name, file=sys.stderr)
         result: Result = import_module(f"benchmarks.jobs.{name}").run(Run(data, speeds, given.quick))
-        result.date = date.today().isoformat()
+        result.date = date.today().isoformat() + machine.commit()
         results.append(result)
         print(report.show(result), flush=True)
         if given.write:

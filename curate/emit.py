@@ -30,6 +30,8 @@ from curate.tokenization import Tokenizer
 
 BATCH_BYTES = 1 << 20
 DECODING_THREADS = 2
+# Above this share of chosen rows, dropping the others costs more than carrying them.
+WORTH_KEEPING = 0.7
 PACKED_ROWS_PER_BATCH = 256
 
 
@@ -139,12 +141,15 @@ def _gather(task: EmitTask, part: int, slices: list[Slice]) -> tuple[pa.Table, n
         group = np.searchsorted(edges, chosen[0], side="right") - 1
         needed = np.unique(group)
         table = parquet.read_row_groups(needed.tolist(), use_threads=False)
-    # Rows that are not chosen go before anything is copied, and the others are renumbered.
     taken = np.zeros(edges[-1], bool)
     taken[chosen[0]] = True
+    in_groups = np.concatenate([np.arange(edges[g], edges[g + 1]) for g in needed.tolist()] or [np.empty(0, np.int64)])
+    if taken[in_groups].mean() > WORTH_KEEPING:
+        taken[in_groups] = True
+    # Rows are renumbered in what was read; where many are not chosen they go before anything is copied.
     rows = (np.cumsum(taken) - 1)[chosen[0]]
-    in_groups = np.concatenate([taken[edges[g] : edges[g + 1]] for g in needed.tolist()] or [taken[:0]])
-    table, aligned = table.filter(pa.array(in_groups)), beside.filter(pa.array(taken))
+    table = table if taken[in_groups].all() else table.filter(pa.array(taken[in_groups]))
+    aligned = beside.filter(pa.array(taken))
     for column in columns[1:]:
         table = table.append_column("weight" if column == "mix.weight" else column, aligned[column])
     table = table.set_column(table.schema.get_field_index("domain"), "domain", table["domain"].cast(pa.string()))

@@ -137,9 +137,14 @@ def _one(corpus: Corpus, part: Part, row: int) -> Table:
         table.add_row(name, _shown(values[name]))
     if corpus.is_selected and not values["selection.keep"]:
         table.add_row("verdict", Text(f"dropped: {values['selection.reason']}", style="red"))
-    text = values["text"]
+    text = _visible(values["text"])
     table.add_row("text", Text(text[:SHOWN_TEXT] + ("…" if len(text) > SHOWN_TEXT else "")))
     return table
+
+
+def _visible(text: str) -> str:
+    """Text without what a terminal would obey: control characters become U+FFFD."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text[: SHOWN_TEXT + 1])
 
 
 def _shown(value: Any) -> str:

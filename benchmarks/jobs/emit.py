@@ -151,7 +151,7 @@ def run(run: Run) -> Result:
         )
 
     sides = {f"{name}, {mix}": partial(f, mix) for mix in MIXES for name, f in (("floor", plain), ("curate", ours))}
-    readings = harness.by_turns(sides, run.repeats(5), run.note)
+    readings = harness.by_turns(sides, run.repeats(7), run.note)
     readings |= harness.by_turns({"datasets, mixture": interleaved}, run.repeats(3), run.note)
     return summary(run, readings, mixed)
 
