@@ -67,10 +67,11 @@ class IngestStage(Stage):
             raise BadRecordsError(
                 "no document could be read", where=self._labels(), expected="at least one", fix="look into quarantine/ for the reasons"
             )
-        chunks = [(chunk, ingest.read_histogram(run.corpus, chunk)) for scan in scans for chunk in scan.chunks]
-        plan = ingest.plan_shards((histogram for _, histogram in chunks), self.config.shard_bytes)
+        chunks = [chunk for scan in scans for chunk in scan.chunks]
+        # Histograms together have a row per document, so each is read when it is its turn, twice.
+        plan = ingest.plan_shards((ingest.read_histogram(run.corpus, chunk) for chunk in chunks), self.config.shard_bytes)
         names = [plan.part_name(i).removesuffix(".parquet") for i in range(len(plan.shards))]
-        slices = dict(zip(names, ingest.slices(plan, chunks), strict=True))
+        slices = dict(zip(names, ingest.slices(plan, ((chunk, ingest.read_histogram(run.corpus, chunk)) for chunk in chunks)), strict=True))
         todo, _ = run.pending(INGEST, names)
         size = {name: shard.n_bytes for name, shard in zip(names, plan.shards, strict=True)}
         tasks = [_Gather(run.corpus, name, tuple(slices[name]), tuple(self.extras), run.fingerprints[INGEST]) for name in todo]
