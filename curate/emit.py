@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,8 +85,7 @@ def emit_shard(task: EmitTask) -> dict[str, Any]:
     """Write and commit one output shard. Returns its totals."""
     by_part = _by_part(task.slices)
     # Decoding releases the interpreter: a second thread uses the core that writing leaves idle.
-    with ThreadPoolExecutor(DECODING_THREADS) as pool:
-        pieces = list(pool.map(partial(_gather, task), by_part.keys(), by_part.values()))
+    pieces = list(_decoders().map(partial(_gather, task), by_part.keys(), by_part.values()))
     # A shard that takes nothing is still a shard, with its schema from any part.
     pieces = pieces or [_gather(task, next(iter(task.parts)), [])]
     table = pa.concat_tables([piece for piece, _ in pieces]).combine_chunks()
@@ -115,7 +114,15 @@ def emit_shard(task: EmitTask) -> dict[str, Any]:
         raise IntegrityError(f"{written} of {len(rows)} rows were written", where=path, fix="run again")
     ledger = Ledger(len(rows), len(rows))
     Record(f"emit/{task.mix}", task.shard, task.fingerprint, {path: hashing.entry(written)}, ledger, totals).commit(task.corpus)
+    # The next shard starts from what the system has, not from what this one left cached.
+    pa.default_memory_pool().release_unused()
     return totals
+
+
+@cache
+def _decoders() -> ThreadPoolExecutor:
+    """One pool for the life of a worker: memory that a thread's end leaves behind is not given back."""
+    return ThreadPoolExecutor(DECODING_THREADS)
 
 
 def _by_part(slices: Sequence[Slice]) -> dict[int, list[Slice]]:
@@ -144,7 +151,7 @@ def _gather(task: EmitTask, part: int, slices: list[Slice]) -> tuple[pa.Table, n
     taken = np.zeros(edges[-1], bool)
     taken[chosen[0]] = True
     in_groups = np.concatenate([np.arange(edges[g], edges[g + 1]) for g in needed.tolist()] or [np.empty(0, np.int64)])
-    if taken[in_groups].mean() > WORTH_KEEPING:
+    if taken[in_groups].sum() > WORTH_KEEPING * len(in_groups):
         taken[in_groups] = True
     # Rows are renumbered in what was read; where many are not chosen they go before anything is copied.
     rows = (np.cumsum(taken) - 1)[chosen[0]]

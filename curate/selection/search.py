@@ -36,7 +36,7 @@ MapShards = Callable[[Callable[[pa.Table], T]], list[T]]
 BUCKET_BITS = 12
 _FEWEST_BITS = 3
 _HISTOGRAM_ROWS = 1 << 22
-CANDIDATES = 1_000_000
+CANDIDATES = 100_000
 _PARTS = tuple(f"place_{i}" for i in range(WIDTH))
 
 
