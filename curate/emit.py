@@ -114,8 +114,6 @@ def emit_shard(task: EmitTask) -> dict[str, Any]:
         raise IntegrityError(f"{written} of {len(rows)} rows were written", where=path, fix="run again")
     ledger = Ledger(len(rows), len(rows))
     Record(f"emit/{task.mix}", task.shard, task.fingerprint, {path: hashing.entry(written)}, ledger, totals).commit(task.corpus)
-    # The next shard starts from what the system has, not from what this one left cached.
-    pa.default_memory_pool().release_unused()
     return totals
 
 

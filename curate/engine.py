@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+import pyarrow as pa
+
 from curate.scorers.scorer import Resources
 
 Argument = TypeVar("Argument")
@@ -63,6 +65,7 @@ class InProcess:
         results = []
         for index, argument in enumerate(arguments):
             results.append(task(argument))
+            pa.default_memory_pool().release_unused()
             if done:
                 done(index, results[-1])
         return results

@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from curate.engine import Argument, Done, Result
 from curate.errors import ConfigError, CurateError
 from curate.scorers.scorer import Resources
@@ -177,8 +179,11 @@ class Worker:
         """Tell that this worker has a process."""
 
     def run(self, task: Callable[[Any], Any], argument: Any) -> Any:
-        """Run one task."""
-        return task(argument)
+        """Run one task, and give back the memory it leaves cached."""
+        try:
+            return task(argument)
+        finally:
+            pa.default_memory_pool().release_unused()
 
 
 def _knock(address: str | None) -> None:

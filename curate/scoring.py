@@ -11,8 +11,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from curate.storage import Folder
 
 BATCH_BYTES = 4 << 20
 READ_AHEAD = 2
+READERS = 4
 
 
 @dataclass(frozen=True)
@@ -226,6 +229,12 @@ def _commit(task: ScoreTask, i: int, writer: SidecarWriter) -> None:
     Record(f"score/{name}", task.part.name, task.fingerprints[i], files, Ledger(writer.rows, writer.rows)).commit(task.corpus)
 
 
+@cache
+def _readers() -> ThreadPoolExecutor:
+    """Reader threads for the life of a worker: memory that a thread's end leaves behind is not given back."""
+    return ThreadPoolExecutor(READERS)
+
+
 def read_ahead(corpus: Folder, part: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Batches of about BATCH_BYTES of text, read by a thread so that the model never waits for the disk."""
     ready: queue.Queue[Any] = queue.Queue(READ_AHEAD)
@@ -245,8 +254,7 @@ def read_ahead(corpus: Folder, part: str, columns: list[str]) -> Iterator[pa.Rec
         except BaseException as error:
             put(error)
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    reading = _readers().submit(work)
     try:
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
@@ -254,7 +262,7 @@ def read_ahead(corpus: Folder, part: str, columns: list[str]) -> Iterator[pa.Rec
             yield item
     finally:
         stop.set()
-        thread.join()
+        reading.result()
 
 
 def _batches(corpus: Folder, part: str, columns: list[str]) -> Iterator[pa.RecordBatch]:

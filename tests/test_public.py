@@ -202,6 +202,7 @@ def test_links_lead_somewhere(path: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.+)$", linked.read_text(), flags=re.MULTILINE)
             anchors = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+            anchors |= set(re.findall(r'<a id="([^"]+)"', linked.read_text()))
             assert anchor in anchors, f"{path.name}: {target} is none of {sorted(anchors)}"
 
 
