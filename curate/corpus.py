@@ -61,13 +61,17 @@ def split_name(column: str) -> tuple[str, str]:
     return group, name
 
 
+def _id_bytes(doc_ids: pa.Array) -> memoryview:
+    """The bytes of a doc_id array, one id after another."""
+    width = documents.DOC_ID.byte_width
+    return memoryview(doc_ids.buffers()[1] or b"")[width * doc_ids.offset : width * (doc_ids.offset + len(doc_ids))]
+
+
 def ids_hash(doc_ids: Iterable[pa.Array]) -> str:
     """xxh3-128 over a doc_id column: equal hashes mean the same rows in the same order."""
     hasher = xxhash.xxh3_128()
     for chunk in doc_ids:
-        if len(chunk):
-            width = documents.DOC_ID.byte_width
-            hasher.update(memoryview(chunk.buffers()[1])[width * chunk.offset : width * (chunk.offset + len(chunk))])
+        hasher.update(_id_bytes(chunk))
     return hasher.hexdigest()
 
 
@@ -106,9 +110,7 @@ class SidecarWriter:
         table = pa.table([doc_ids, *scores.columns], schema=self._schema)
         self._parquet.write_table(table, row_group_size=max(1, len(table)))
         for chunk in table["doc_id"].chunks:
-            width = documents.DOC_ID.byte_width
-            if len(chunk):
-                self._ids.update(memoryview(chunk.buffers()[1])[width * chunk.offset : width * (chunk.offset + len(chunk))])
+            self._ids.update(_id_bytes(chunk))
         self.rows += len(table)
 
     def __exit__(self, *error: Any) -> None:

@@ -139,7 +139,7 @@ def test_no_byte_depends_on_how_the_work_was_cut(tmp_path):
     for part in whole:
         assert (tmp_path / "a" / part.name).read_bytes() == (tmp_path / "b" / part.name).read_bytes()
     other, _, _ = ingest(tmp_path / "c", root, small_sources(), shard_bytes=100_000, seed=4)
-    assert [p.xxh3 for p in other] != [p.xxh3 for p in whole]
+    assert [p.file["hash"] for p in other] != [p.file["hash"] for p in whole]
     assert sum(p.n_documents for p in other) == sum(r.n_documents for r in results) == 5 * 60 + 59 + 2
 
 
@@ -151,7 +151,7 @@ def test_parts_hold_the_documents_in_order(tmp_path):
     seen = []
     for part, table in zip(parts, tables, strict=True):
         assert table.schema.equals(schema(extras))
-        assert (tmp_path / part.name).stat().st_size == part.file_bytes
+        assert (tmp_path / part.name).stat().st_size == part.file["bytes"]
         keys = row_keys(3, "ingest", table).tolist()
         names = table["domain"].cast(pa.string()).to_pylist()
         seen += list(zip(names, keys, strict=True))

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
 from curate.documents import CORE, schema, text_sizes
 from curate.ingest.shards import Slice
 from curate.ingest.spool import batch_bounds, document_order, read_rows
+from curate.manifest import HashingWriter
 from curate.storage import Folder
 
 FOLDER = "documents"
@@ -36,15 +36,14 @@ class Part:
     Args:
         name: the file within the corpus folder.
         n_documents, n_bytes: rows and text bytes; ``domains`` has both for each domain.
-        file_bytes, xxh3: size and xxh3-128 (hex) of the file.
+        file: the file's line in a record: bytes, rows, hash.
     """
 
     name: str
     n_documents: int
     n_bytes: int
     domains: dict[str, dict[str, int]]
-    file_bytes: int
-    xxh3: str
+    file: dict[str, Any]
 
 
 def gather_shard(slices: Sequence[tuple[Folder, Slice]], out: Folder, name: str, extras: Sequence[pa.Field] = ()) -> Part:
@@ -62,14 +61,14 @@ def gather_shard(slices: Sequence[tuple[Folder, Slice]], out: Folder, name: str,
     path = f"{FOLDER}/{name}"
     target = schema(extras)
     with out.create(path) as file:
-        tee = _Hashed(file)
+        tee = HashingWriter(file)
         with pq.ParquetWriter(pa.PythonFile(tee, mode="w"), target, **_format(target)) as writer:
             bounds = batch_bounds(sizes[order], ROW_GROUP_BYTES)
             for a, b in zip(bounds[:-1], bounds[1:], strict=True):
                 group = _row_group(table, order[a:b], names, ranks, target)
                 writer.write_table(group, row_group_size=b - a)
     domains = {domain: {"n_documents": counted[i], "n_bytes": int(weighed[i])} for i, domain in enumerate(names)}
-    return Part(path, len(order), int(sizes.sum()), domains, tee.n_bytes, tee.digest())
+    return Part(path, len(order), int(sizes.sum()), domains, tee.entry(len(order)))
 
 
 def _ranks(domain: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -108,32 +107,3 @@ def _format(target: pa.Schema) -> dict[str, Any]:
         "write_statistics": ["domain", "source", "source_row", "n_bytes"],
         "data_page_size": ROW_GROUP_BYTES,
     }
-
-
-class _Hashed:
-    """A file that hashes what is written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._hash, self.n_bytes, self.closed = file, xxhash.xxh3_128(), 0, False
-
-    def write(self, data: Any) -> int:
-        """Write and hash."""
-        self._file.write(data)
-        self._hash.update(data)
-        self.n_bytes += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        """Bytes written so far."""
-        return self.n_bytes
-
-    def flush(self) -> None:
-        """Flush the file."""
-        self._file.flush()
-
-    def close(self) -> None:
-        """Leave the file open: its folder commits it."""
-
-    def digest(self) -> str:
-        """xxh3-128 of everything written, hex."""
-        return self._hash.hexdigest()

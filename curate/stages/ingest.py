@@ -220,6 +220,6 @@ def _gather(task: _Gather) -> None:
     with task.corpus.open(part.name) as file:
         ids = ids_hash(pq.read_table(file, columns=["doc_id"])["doc_id"].chunks)
     domains = [[domain, held["n_documents"], held["n_bytes"]] for domain, held in sorted(part.domains.items())]
-    files = {part.name: {"bytes": part.file_bytes, "rows": part.n_documents, "hash": f"xxh3-128:{part.xxh3}"}}
+    files = {part.name: part.file}
     ledger = Ledger(part.n_documents, part.n_documents)
     Record(INGEST, task.name, task.fingerprint, files, ledger, {"domains": domains, "ids": ids}).commit(task.corpus)
