@@ -56,7 +56,7 @@ def page(held: dict[str, Any]) -> str:
     return "\n".join(blocks).rstrip() + "\n"
 
 
-ORDER = ["ingest", "fasttext", "ngram", "tokens", "emit", "stream", "engine", "memory", "mixing"]
+ORDER = ["ingest", "fasttext", "ngram", "tokens", "filters", "dedup", "clusters", "emit", "stream", "engine", "memory", "mixing"]
 
 
 def _machine(held: dict[str, Any]) -> str:

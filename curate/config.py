@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
+from curate.dedup import Dedup
 from curate.errors import ConfigError, nearest
 from curate.ingest.sources import Source
 from curate.selection.rules import Rule
@@ -116,6 +117,7 @@ class PipelineConfig(Strict):
     plugins: list[str] = Field(default_factory=list, description="packages or modules whose scorers and mixers may be imported")
     ingest: Ingest
     score: list[Score] = Field(default_factory=list)
+    dedup: Dedup | None = Field(None, description="which documents are copies of others; select drops them first")
     select: list[Rule] = Field(default_factory=list)
     mix: Mix = Field(default_factory=lambda: Mix())
     emit: Emit = Field(default_factory=lambda: Emit())
@@ -142,12 +144,16 @@ class PipelineConfig(Strict):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two scorers are called {name!r}: give one of them another `name:`")
+            if name == SIGNATURES and self.dedup is not None and self.dedup.near is not None:
+                raise ValueError(f"`dedup: {{near: …}}` makes the scorer {name!r} itself: give yours another `name:`")
             if name in RESERVED:
                 raise ValueError(f"a scorer cannot be called {name!r}: the name is taken by a stage; give it a `name:`")
         return self
 
 
-RESERVED = ("selection", "mix", "documents", "ingest", "emit")
+RESERVED = ("selection", "mix", "documents", "ingest", "emit", "dedup")
+SIGNATURES = "minhash"
+"""The scorer that near-duplicate removal adds."""
 
 
 def _score_entry(entry: Any, index: int) -> Any:
@@ -287,8 +293,12 @@ def _siblings(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
 
 
 def _resolve(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    while "$ref" in node:
-        node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+    """The schema a reference leads to; of several, the first with keys of its own."""
+    while "$ref" in node or "anyOf" in node:
+        if "$ref" in node:
+            node = definitions[node["$ref"].rsplit("/", 1)[-1]]
+            continue
+        node = next((found for one in node["anyOf"] if "properties" in (found := _resolve(one, definitions))), {})
     return node
 
 

@@ -30,6 +30,8 @@ from curate.storage import Folder
 
 INGEST = "ingest"
 SELECTION = "selection"
+DEDUP = "dedup"
+DUPLICATE = "duplicate"  # what the reasons of dropped copies begin with
 RUN_FILE = "run.json"
 
 
@@ -45,14 +47,14 @@ def group_stage(group: str, mix: str = "default") -> str:
     """The stage that makes a column group; '' is the documents."""
     if group == "":
         return INGEST
-    return {SELECTION: "select", "mix": f"mix/{mix}"}.get(group, f"score/{group}")
+    return {SELECTION: "select", DEDUP: DEDUP, "mix": f"mix/{mix}"}.get(group, f"score/{group}")
 
 
 def group_path(group: str, mix: str = "default") -> str:
     """The folder of a column group."""
     if group == "":
         return "documents"
-    return {SELECTION: SELECTION, "mix": f"mixes/{mix}/weights"}.get(group, f"scores/{group}")
+    return {SELECTION: SELECTION, DEDUP: DEDUP, "mix": f"mixes/{mix}/weights"}.get(group, f"scores/{group}")
 
 
 def split_name(column: str) -> tuple[str, str]:
@@ -225,7 +227,7 @@ class Corpus:
         """Column groups beside the documents that are complete."""
         stages = self.manifest.stages
         scores = [name.removeprefix("score/") for name in stages if name.startswith("score/")]
-        return scores + [SELECTION] * ("select" in stages) + ["mix"] * (f"mix/{self.mix}" in stages)
+        return scores + [DEDUP] * (DEDUP in stages) + [SELECTION] * ("select" in stages) + ["mix"] * (f"mix/{self.mix}" in stages)
 
     @property
     def is_selected(self) -> bool:

@@ -12,14 +12,17 @@ from pathlib import Path
 import pyarrow as pa
 
 from curate import documents, registry, selection
-from curate.config import Mix, PipelineConfig
-from curate.corpus import split_name
+from curate.config import SIGNATURES, Mix, PipelineConfig
+from curate.corpus import DEDUP, DUPLICATE, split_name
+from curate.dedup import VERDICTS, Dedup, better_end
 from curate.errors import ConfigError, CurateError, nearest
 from curate.ingest.sources import extras_schema
 from curate.mixers.mixer import Mixer
 from curate.scorers.scorer import Scorer
 from curate.scorers.tokens import Tokens
 from curate.scoring import ScorerSpec, model_path
+from curate.selection import Rule
+from curate.stages.dedup import DedupStage
 from curate.stages.emit import EmitStage
 from curate.stages.fit import Fit
 from curate.stages.ingest import IngestStage
@@ -39,6 +42,7 @@ def build(
         ConfigError, InputError: naming the field, before any work.
     """
     specs = {s.name: ScorerSpec(s.name, s.use, s.options, tuple(config.plugins), plugin_paths) for s in config.score}
+    specs |= _signatures(config.dedup)
     scorers = {name: spec.build() for name, spec in specs.items()}
     known = known_columns(config, scorers)
     stages: dict[str, Stage] = {}
@@ -46,7 +50,8 @@ def build(
     def add(stage: Stage) -> None:
         stages[stage.name] = stage
 
-    add(IngestStage(config.ingest, config.seed, storage_options))
+    ingest = IngestStage(config.ingest, config.seed, storage_options)
+    add(ingest)
     for name in _in_order(scorers):
         scorer, sample = scorers[name], scorers[name].sample()
         _require(f"score.{name}", scorer.inputs, known)
@@ -55,13 +60,42 @@ def build(
             add(Fit(specs[name], scorer, sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))))
         add(ScoreStage(specs[name], scorer, sample is not None))
     tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)
-    if config.select:
-        add(Select(selection.resolve(config.select, pa.schema([f.with_name(n) for n, f in known.items()]), tokens), tokens))
+    schema = pa.schema([f.with_name(n) for n, f in known.items()])
+    if config.dedup:
+        add(_dedup(config.dedup, schema, ingest))
+    if rules := _rules(config):
+        add(Select(selection.resolve(rules, schema, tokens), tokens))
     length = config.mix.length or (tokens if config.mix.byte_budget is None and tokens else "n_bytes")
     _check_length(length, known, config)
-    add(MixStage(config.mix, build_mixer(config, plugin_paths), length, bool(config.select), config.seed))
+    add(MixStage(config.mix, build_mixer(config, plugin_paths), length, bool(rules), config.seed))
     add(_emit(config, scorers, known, length))
     return stages
+
+
+def _signatures(config: Dedup | None) -> dict[str, ScorerSpec]:
+    """The scorer that near-duplicate removal needs; it joins the pass over the text of the others."""
+    if config is None or config.near is None:
+        return {}
+    near = config.near
+    return {SIGNATURES: ScorerSpec(SIGNATURES, SIGNATURES, {"ngram": near.ngram, "bands": near.bands, "rows": near.rows})}
+
+
+def _dedup(config: Dedup, schema: pa.Schema, ingest: IngestStage) -> DedupStage:
+    """The stage between scores and selection."""
+    for group in config.among:
+        if f"{group}.keep" not in schema.names:
+            groups = sorted(name.removesuffix(".keep") for name in schema.names if name.endswith(".keep") and not name.startswith(DEDUP))
+            near = nearest(group, groups) if groups else "add the scorer that decides, for instance heuristics"
+            raise ConfigError(f"{group!r} decides nothing", where="dedup.among", expected="a scorer with a column `keep`", fix=near)
+    better = better_end(config.column, schema) if config.column else None
+    return DedupStage(config, better, tuple(dict.fromkeys(file.source for file in ingest.listing.files)) if config.keep == "first" else ())
+
+
+def _rules(config: PipelineConfig) -> list[Rule]:
+    """The rules of ``select:``; duplicates go first where no rule says when."""
+    if config.dedup is None or any(rule.verdict == DEDUP for rule in config.select):
+        return config.select
+    return [Rule(verdict=DEDUP, reason=DUPLICATE), *config.select]
 
 
 def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> Mixer:
@@ -85,6 +119,8 @@ def known_columns(config: PipelineConfig, scorers: dict[str, Scorer]) -> dict[st
     known = {f.name: f for f in documents.schema(extras_schema(config.ingest.sources))}
     for name, scorer in scorers.items():
         known |= {f"{name}.{f.name}": f for f in scorer.outputs}
+    if config.dedup:
+        known |= {f"{DEDUP}.{f.name}": f for f in VERDICTS}
     return known
 
 

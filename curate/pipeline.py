@@ -102,6 +102,7 @@ class Pipeline:
         self._manifest()
         _ = self.entries
         planning.check_domains(self)
+        planning.check_preferences(self)
 
     def status(self) -> list[Status]:
         """Every stage with what is done, pending or changed."""
@@ -143,6 +144,7 @@ class Pipeline:
             todo = [name for name in wanted if name not in manifest.stages]
             if INGEST in todo and self._mix_stage in wanted and not self._is_trial and not self._begun():
                 planning.check_domains(self)
+                planning.check_preferences(self)
                 progress.note("[dim]looking at a sample of the inputs[/]")
                 planning.preflight(self)
             if todo:

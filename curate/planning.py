@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from curate import sampling
 from curate.config import Circumstance, Ingest, Mix
 from curate.corpus import INGEST, Corpus
+from curate.dedup import Dedup, preferred
 from curate.engine import InProcess
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
 from curate.ingest import Limits, Source
@@ -129,6 +130,7 @@ def _try(
             "ingest": Ingest(sources=sources, max_bad_fraction=1.0, shard_bytes=config.ingest.shard_bytes),
             "mix": mix.model_copy(update={**lifted, "max_epochs": 1e4}),
             "select": config.select if select else [],
+            "dedup": _on_any_source(config.dedup) if select else None,
         }
     )
     most = int(LEARNED_SHARE * sum(d.n_bytes for d in drawn) / cut)
@@ -137,10 +139,15 @@ def _try(
         corpus = trial.run(engine=InProcess(), until=until)
     except (InfeasibleMixtureError, ConfigError):
         # The sample may lack a domain that the mixture names, or hold too little of it: amounts come without the mixer.
-        natural = sampled.model_copy(update={"mix": Mix(name=mix.name, length=mix.length), "select": []})
+        natural = sampled.model_copy(update={"mix": Mix(name=mix.name, length=mix.length), "select": [], "dedup": None})
         trial = make(natural, Circumstance(engine="process"), pipeline.plugin_paths, most)
         corpus = trial.run(engine=InProcess(), until=until)
     return corpus, {name: spent["seconds"] for name, spent in trial.times().items()}
+
+
+def _on_any_source(config: Dedup | None) -> Dedup | None:
+    """The same work without a preference: a sample has files of its own."""
+    return config.model_copy(update={"prefer": ()}) if config else None
 
 
 def _written(sources: list[Source], drawn: Drawn, path: Path, cut: int) -> Source:
@@ -166,6 +173,21 @@ def _memory(pipeline: Pipeline, workers: int) -> float:
     process = psutil.Process().memory_info().rss
     shard = max(pipeline.config.ingest.shard_bytes, pipeline.config.emit.shard_bytes, Limits().chunk_bytes)
     return process + workers * (process + COPIES_IN_MEMORY * shard)
+
+
+def check_preferences(pipeline: Pipeline) -> None:
+    """Raise ConfigError where dedup prefers sources that do not exist."""
+    config = pipeline.config.dedup
+    stage: Any = pipeline.stages[INGEST]
+    names = [file.source for file in stage.listing.files]
+    for pattern in config.prefer if config else ():
+        if all(rank > 0 for rank in preferred(names, [pattern]).tolist()):
+            raise ConfigError(
+                f"dedup prefers {pattern!r}, and no source has that name",
+                where="dedup.prefer",
+                expected="a name of an input file, or a pattern that matches some",
+                fix=nearest(pattern, names),
+            )
 
 
 def check_domains(pipeline: Pipeline) -> None:

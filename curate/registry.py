@@ -27,7 +27,10 @@ from curate.mixers.mixer import Mixer
 from curate.scorers.scorer import Scorer
 
 SCORERS = {
+    "contamination": "curate.scorers.contamination:Contamination",
     "fasttext": "curate.scorers.fasttext:FastText",
+    "heuristics": "curate.scorers.heuristics:Heuristics",
+    "minhash": "curate.scorers.minhash:MinHash",
     "ngram_perplexity": "curate.scorers.ngram_perplexity:NgramPerplexity",
     "tokens": "curate.scorers.tokens:Tokens",
 }
@@ -255,6 +258,14 @@ def identity(part: Scorer | Mixer) -> dict[str, Any]:
         "options": {field.name: _plain(getattr(part, field.name), hashes) for field in dataclasses.fields(part) if field.init},
         "files": [hashes[str(path)] for path in files],
     }
+    # Files count by content, but what a scorer may say of a document can hold their names.
+    codes = (
+        [field.metadata[b"codes"].decode() for field in part.outputs if b"codes" in (field.metadata or {})]
+        if isinstance(part, Scorer)
+        else []
+    )
+    if codes:
+        found["codes"] = codes
     if cls.__module__.partition(".")[0] != "curate":
         source = inspect.getsourcefile(cls)
         if source is not None:

@@ -10,7 +10,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import Corpus, read_times, split_name
+from curate.corpus import DEDUP, Corpus, read_times, split_name
 from curate.errors import InputError, nearest
 from curate.manifest import Ledger
 from curate.summary import count, size, summary
@@ -20,7 +20,9 @@ def show_corpus(url: str, mix: str | None = None) -> Group:
     """Schema, counts, ledger of every stage, lineage."""
     corpus = Corpus.open(url, mix=mix)
     title = Text.assemble(("corpus ", "dim"), (url, "bold"), ("   pipeline ", "dim"), corpus.manifest.pipeline)
-    return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), summary(corpus, read_times(corpus.folder)))
+    return Group(
+        title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), *_duplicates(corpus), summary(corpus, read_times(corpus.folder))
+    )
 
 
 def _plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -33,9 +35,14 @@ def _plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
 def _schema(corpus: Corpus) -> Table:
     """Every column with type, unit and direction."""
     table = _plain(f"columns of {corpus.n_documents:,} documents in {len(corpus.parts)} parts", "column", "type", "unit", "better")
-    for name, field in corpus.columns().items():
+    fields = corpus.columns()
+    bands = [name for name, field in fields.items() if (field.metadata or {}).get(b"unit") == b"band key"]
+    for name, field in fields.items():
+        if name in bands[1:]:
+            continue
         said = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
         better = {"higher": "higher", "lower": "lower"}.get(said.get("direction", ""), "")
+        name = f"{name} … {split_name(bands[-1])[1]}" if name in bands[:1] else name
         table.add_row(Text(name, style="" if split_name(name)[0] else "bold"), str(field.type), said.get("unit", ""), better)
     return table
 
@@ -56,6 +63,22 @@ def _ledgers(corpus: Corpus) -> Table:
             ", ".join(entry.parents),
         )
     return table
+
+
+def _duplicates(corpus: Corpus) -> list[Any]:
+    """Copies by domain and the largest clusters, where dedup has run."""
+    entry = corpus.manifest.stages.get(DEDUP)
+    if entry is None:
+        return []
+    found = entry.totals
+    title = f"duplicates: {found['exact']:,} exact, {found['near']:,} near, in {found['clusters']:,} clusters"
+    table = _plain("", "domain", "documents", "exact", "near", "share", right=("documents", "exact", "near", "share"))
+    table.title = None
+    for domain, own in found["by_domain"].items():
+        copies = own["exact"] + own["near"]
+        table.add_row(domain, f"{own['documents']:,}", f"{own['exact']:,}", f"{own['near']:,}", f"{copies / max(own['documents'], 1):.2%}")
+    largest = ", ".join(f"{c['documents']:,} like {c['cluster'][:12]}" for c in found["largest"][:5])
+    return [Text(title, style="bold"), table, Text(f"largest clusters: {largest}" if largest else "no clusters", style="dim"), Text()]
 
 
 def _elsewhere(ledger: Ledger) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import INGEST, Corpus
+from curate.corpus import DUPLICATE, INGEST, Corpus
 
 
 def count(value: float) -> str:
@@ -70,7 +70,8 @@ def _documents(corpus: Corpus) -> Table:
             sums[i] += row[key] or 0
     for why, (n, n_bytes, n_tokens) in sorted(reasons.items(), key=lambda item: -item[1][0]):
         if why is not None:
-            table.add_row(f"  dropped: {why}", f"-{n:,}", size(n_bytes), count(n_tokens) if n_tokens else "")
+            label = why if why.startswith(f"{DUPLICATE}:") else f"dropped: {why}"
+            table.add_row(f"  {label}", f"-{n:,}", size(n_bytes), count(n_tokens) if n_tokens else "")
     if None in reasons:
         n, n_bytes, n_tokens = reasons[None]
         table.add_row("selected", f"{n:,}", size(n_bytes), count(n_tokens) if n_tokens else "")

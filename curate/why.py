@@ -13,11 +13,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import Corpus, Part, read_part
+from curate.corpus import DEDUP, Corpus, Part, read_part
 from curate.documents import DOC_ID
 from curate.errors import ConfigError, InputError, nearest
 
 SHOWN_TEXT = 300
+SHOWN_COPIES = 10
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,8 @@ def _account(corpus: Corpus, doc_id: bytes) -> list[Any]:
 
 def _one(corpus: Corpus, part: Part, row: int) -> Table:
     """Every column of one row."""
-    names = list(corpus.columns())
+    fields = corpus.columns()
+    names = [name for name, field in fields.items() if not _for_machines(field)]
     values = corpus.read(part, names).slice(row, 1).to_pylist()[0]
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="dim")
@@ -137,9 +139,47 @@ def _one(corpus: Corpus, part: Part, row: int) -> Table:
         table.add_row(name, _shown(values[name]))
     if corpus.is_selected and not values["selection.keep"]:
         table.add_row("verdict", Text(f"dropped: {values['selection.reason']}", style="red"))
+    if values.get(f"{DEDUP}.cluster") is not None:
+        table.add_row("near or exact copies", _cluster(corpus, values[f"{DEDUP}.cluster"]))
+    for group, span in _matched(values):
+        table.add_row(f"{group}: matched", Text(_visible(span), style="yellow"))
     text = _visible(values["text"])
     table.add_row("text", Text(text[:SHOWN_TEXT] + ("…" if len(text) > SHOWN_TEXT else "")))
     return table
+
+
+def _for_machines(field: pa.Field) -> bool:
+    """Columns that only serve a later stage: band keys and sketches say nothing to a person."""
+    is_sketch = pa.types.is_fixed_size_binary(field.type) and field.type != DOC_ID
+    return is_sketch or (field.metadata or {}).get(b"unit") == b"band key"
+
+
+def _cluster(corpus: Corpus, cluster: bytes) -> Table:
+    """The documents that dedup takes for one, the kept one first."""
+    columns = ["doc_id", "source", "source_row", *(f"{DEDUP}.{name}" for name in ("cluster", "keep", "similarity"))]
+    target = pa.scalar(cluster, DOC_ID)
+    members = []
+    for part in corpus.parts:
+        rows = corpus.read(part, columns)
+        members += rows.filter(pc.equal(rows[f"{DEDUP}.cluster"], target)).to_pylist()
+    members.sort(key=lambda m: (not m[f"{DEDUP}.keep"], -(m[f"{DEDUP}.similarity"] or 0.0), m["doc_id"], m["source"], m["source_row"]))
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for m in members[:SHOWN_COPIES]:
+        kept = m[f"{DEDUP}.keep"]
+        said = "kept" if kept else f"similarity {m[f'{DEDUP}.similarity']:.3f}"
+        table.add_row(m["doc_id"].hex()[:12], f"{m['source']}, row {m['source_row']:,}", Text(said, style="green" if kept else "red"))
+    if len(members) > SHOWN_COPIES:
+        table.add_row("", f"and {len(members) - SHOWN_COPIES:,} more")
+    return table
+
+
+def _matched(values: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Stretches of the text that a scorer points at with byte offsets ``start`` and ``end``."""
+    for name, start in values.items():
+        group = name.removesuffix(".start")
+        end = values.get(f"{group}.end")
+        if name.endswith(".start") and isinstance(start, int) and isinstance(end, int):
+            yield group, values["text"].encode()[start:end].decode(errors="replace")
 
 
 def _visible(text: str) -> str:
@@ -148,6 +188,8 @@ def _visible(text: str) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, int) and not isinstance(value, bool):

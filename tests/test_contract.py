@@ -20,11 +20,18 @@ from curate.mixers.mixer import Mixer, Mixture
 from curate.scorers.scorer import Sample, Scorer, columns
 from curate.testing import check_mixer, check_scorer, sample_documents, sample_domains
 
+QUESTIONS = str(Path(__file__).parent / "evaluation" / "questions.jsonl")
 SMALL: dict[str, list[dict[str, Any]]] = {
+    "contamination": [{"files": QUESTIONS}, {"files": QUESTIONS, "ngram": 5, "shortest": 4, "distinct": 3}],
     "fasttext": [
         {"label": "domain", "dim": 8, "bucket": 1000, "epoch": 2},
         {"label": "domain", "dim": 8, "bucket": 1000, "k": 2, "positive": ["law", "code"], "per_label": ["code"]},
     ],
+    "heuristics": [
+        {"preset": "gopher@datatrove"},
+        {"preset": ["fineweb@datatrove", "c4@datatrove"], "thresholds": {"min_num_sentences": 2}},
+    ],
+    "minhash": [{}, {"ngram": 2, "bands": 3, "rows": 2, "seed": 4}],
     "ngram_perplexity": [{"order": 2}, {"order": 3, "lines": "document", "bucket_percentiles": [30, 60]}],
     "tokens": [{"vocab_size": 300}, {"vocab_size": 300, "mode": "estimate"}],
     "natural": [{}],

@@ -107,7 +107,10 @@ def test_a_rule_survives_its_own_json() -> None:
         ({"column": "a", "min": float("nan")}, ["min", "finite"]),
         ({"column": "a", "in": []}, ["in", "at least 1 item"]),
         ({"column": "a", "min": 1, "nulls": "dorp"}, ["nulls", "'drop' or 'keep'"]),
-        ({"min": 1}, ["column", "Field required"]),
+        ({"min": 1}, ["names no column", "`verdict:`"]),
+        ({"verdict": "filters", "min": 1}, ["`min` has no meaning beside `verdict`"]),
+        ({"verdict": "filters", "column": "a"}, ["`column` has no meaning beside `verdict`"]),
+        ({"verdict": "filters", "within": "domain"}, ["`within` has no meaning beside `verdict`"]),
     ],
 )
 def test_contradictions_are_refused_in_words(keys: dict[str, object], words: list[str]) -> None:

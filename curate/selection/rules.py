@@ -5,6 +5,10 @@
       - {column: langid.label, in: [en, fr], nulls: keep}
       - {column: ppl.perplexity, window: medium, rate: 0.5, within: domain, by: tokens}
       - {column: rating.overall, levels: [4, 5], only: {domain: [web]}}
+      - {verdict: heuristics}
+
+A ``verdict`` rule takes over what a scorer (or dedup) decided: documents whose ``keep`` is false are
+dropped with the reason that stands beside it.
 
 Rules apply in order, and a percentile rule ranks only the survivors of the rules
 before it. Windows follow Ankner et al. (arXiv 2405.20541, Algorithm 1): low, medium
@@ -31,6 +35,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     StrictBool,
     StrictFloat,
     StrictInt,
@@ -64,6 +69,7 @@ class Rule(BaseModel):
 
     Args:
         column: a document column, bare, or a sidecar column as ``score_name.column``.
+        verdict: instead of a column and a test, a column group that holds ``keep`` and ``reason``.
         min, max: inclusive bounds of a number; ``above`` and ``below`` are the strict ones.
         equals, in, not_in: exact values of a string, integer, float or boolean column.
         levels: integer levels of a rating; a fractional rating counts as the nearest level, halves upwards.
@@ -75,12 +81,14 @@ class Rule(BaseModel):
         within: rank inside each value of this string column; null ranks all documents together.
         nulls: what happens to a document whose value is null or NaN; it is never ranked.
         reason: the code written beside a dropped document; ``<reason>:null`` when a null dropped it.
+            For a verdict, what is put before its own codes: ``<reason>:<code>``.
         only: the rule concerns only documents with these values; the others pass and are not ranked.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    column: str
+    column: str = ""
+    verdict: str | None = None
     min: Number | None = None
     max: Number | None = None
     above: Number | None = None
@@ -98,6 +106,8 @@ class Rule(BaseModel):
     nulls: Literal["drop", "keep"] = "drop"
     reason: str = ""
     only: dict[str, Annotated[tuple[StrictStr, ...], BeforeValidator(_one_or_more), Field(min_length=1)]] = Field(default_factory=dict)
+
+    _codes: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="before")
     @classmethod
@@ -120,6 +130,10 @@ class Rule(BaseModel):
     def _one_test(self) -> Self:
         """Exactly one test, and only the fields that belong to it."""
         given = self.tests
+        if self.verdict is not None:
+            return self._only_a_verdict()
+        if not self.column:
+            raise self._error("the rule names no column", "column: or verdict:", "add `column:` and a test, or `verdict:`")
         if not given:
             raise self._error("the rule tests nothing", f"one of {', '.join(TESTS)}", "add the test")
         if len(given) > 1 and not set(given) <= set(BOUNDS):
@@ -145,6 +159,13 @@ class Rule(BaseModel):
             raise self._error(f"`{idle[0]}` has no meaning for `{given[0]}`", "a window, top or bottom beside it", f"remove `{idle[0]}`")
         return self
 
+    def _only_a_verdict(self) -> Self:
+        """A verdict has decided already: it takes no test."""
+        idle = [name for name in ("column", *TESTS, "rate", "by", "within") if {"in": "in_"}.get(name, name) in self.model_fields_set]
+        if idle:
+            raise self._error(f"`{idle[0]}` has no meaning beside `verdict`", "verdict, reason, nulls or only", f"remove `{idle[0]}`")
+        return self
+
     def _check_bounds(self) -> None:
         """At most one bound on each side, and room between them."""
         for one, other in (("min", "above"), ("max", "below")):
@@ -157,7 +178,7 @@ class Rule(BaseModel):
             raise self._error(f"no value lies between {low} and {high}", "a lower bound under the upper one", "exchange or widen them")
 
     def _error(self, what: str, expected: str, fix: str) -> ConfigError:
-        return ConfigError(what, where=f"select: rule on {self.column!r}", expected=expected, fix=fix)
+        return ConfigError(what, where=f"select: rule on {self.column or self.verdict!r}", expected=expected, fix=fix)
 
     @property
     def tests(self) -> tuple[str, ...]:
@@ -167,13 +188,32 @@ class Rule(BaseModel):
     @property
     def ranks(self) -> bool:
         """Whether the rule compares documents with each other, and so needs a cut."""
-        return self.tests[0] in PERCENTILES
+        return self.verdict is None and self.tests[0] in PERCENTILES
 
     @property
     def code(self) -> str:
-        """The reason written for a document that fails: ``reason``, else ``<test>:<column>``."""
+        """The reason written for a document that fails: ``reason``, else ``<test>:<column>`` or ``verdict:<group>``."""
+        if self.verdict is not None:
+            return self.reason or f"verdict:{self.verdict}"
         name = self.window if isinstance(self.window, str) else "-".join(self.tests)
         return self.reason or f"{name}:{self.column}"
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Every reason the rule can give to a document that has a value; a verdict's are its scorer's."""
+        if not self._codes:
+            return (self.code,)
+        return tuple(f"{self.reason}:{code}" if self.reason else code for code in self._codes)
+
+    @property
+    def keep_column(self) -> str:
+        """The column a rule that does not rank looks at."""
+        return f"{self.verdict}.keep" if self.verdict is not None else self.column
+
+    @property
+    def reason_column(self) -> str | None:
+        """Where a verdict's reasons stand; None for other rules, and for a verdict without known reasons."""
+        return f"{self.verdict}.reason" if self._codes else None
 
     @property
     def null_code(self) -> str:
@@ -187,7 +227,7 @@ class Rule(BaseModel):
 
     def columns(self) -> tuple[str, ...]:
         """The columns the rule reads, each once, without those of ``IDENTITY``."""
-        wanted = [self.column, *self.only, self.within, self.weight_column if self.ranks else None]
+        wanted = [self.keep_column, self.reason_column, *self.only, self.within, self.weight_column if self.ranks else None]
         return tuple(dict.fromkeys(name for name in wanted if name is not None))
 
     def resolved(self, schema: pa.Schema, tokens: str | None = None) -> Rule:
@@ -208,9 +248,23 @@ class Rule(BaseModel):
             if tokens is None:
                 raise self._error("`by: tokens` needs token counts", "a tokenizer that counts them", "name a tokenizer, or use `by: bytes`")
             rule = rule.model_copy(update={"by": tokens})
+        if self.verdict is not None:
+            rule = rule._with_codes(schema)
         rule._check_columns(schema)
         if self.top is not None or self.bottom is not None:
             rule = rule._directed(schema.field(self.column))
+        return rule
+
+    def _with_codes(self, schema: pa.Schema) -> Rule:
+        """A verdict with the reasons that its ``reason`` column says it can give (metadata ``codes``)."""
+        groups = sorted(name.removesuffix(".keep") for name in schema.names if name.endswith(".keep"))
+        if self.verdict not in groups or not pa.types.is_boolean(schema.field(self.keep_column).type):
+            near = nearest(str(self.verdict), groups) if groups else "add the scorer that decides, for instance heuristics"
+            raise self._error(f"{self.verdict!r} decides nothing", "a scorer with a column `keep`, or dedup", near)
+        rule = self.model_copy()
+        name = f"{self.verdict}.reason"
+        stated = (schema.field(name).metadata or {}).get(b"codes", b"").decode() if name in schema.names else ""
+        rule._codes = tuple(stated.split(",")) if stated else ()
         return rule
 
     def _directed(self, field: pa.Field) -> Rule:
@@ -233,7 +287,8 @@ class Rule(BaseModel):
                 raise self._error(
                     f"there is no column {name!r}", nearest(name, schema.names), "correct the name, or add the scorer that writes it"
                 )
-        self._check_type(schema, self.column, set(self.tests))
+        if self.verdict is None:
+            self._check_type(schema, self.column, set(self.tests))
         for name in [*self.only, *([self.within] if self.within else [])]:
             if not is_text(schema.field(name).type):
                 raise self._error(

@@ -26,7 +26,7 @@ def judge(rule: Rule, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
     ``passes`` is False wherever there is no value.
     """
-    column = whole(table[rule.column])
+    column = whole(table[rule.keep_column])
     if is_text(column.type):
         valid = np.asarray(column.is_valid())
         return valid & (_among_texts(column, rule.literals) ^ (rule.not_in is not None)), valid
@@ -38,6 +38,8 @@ def judge(rule: Rule, table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 def _holds(rule: Rule, values: np.ndarray) -> np.ndarray:
     """The test on numbers; what it says of missing ones has no meaning."""
+    if rule.verdict is not None:
+        return values != 0
     if rule.levels is not None:
         nearest_level = np.floor(values + 0.5) if values.dtype.kind == "f" else values
         return np.isin(nearest_level, _as(values, rule.levels))
@@ -55,6 +57,15 @@ def _holds(rule: Rule, values: np.ndarray) -> np.ndarray:
     if rule.below is not None:
         held &= values < (ceil(rule.below) if whole_numbers else rule.below)
     return held
+
+
+def reasons(rule: Rule, table: pa.Table) -> np.ndarray | None:
+    """For a verdict with known reasons, each row's index into ``rule.codes``, -1 where it states none; int64 (N)."""
+    if rule.reason_column is None:
+        return None
+    codes, names = coded(table[rule.reason_column])
+    plain = {code.removeprefix(f"{rule.reason}:") if rule.reason else code: i for i, code in enumerate(rule.codes)}
+    return np.array([plain.get(name, -1) if name is not None else -1 for name in names], dtype=np.int64)[codes]
 
 
 def _as(values: np.ndarray, wanted: tuple[Any, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ from curate.errors import IntegrityError
 from curate.selection.cuts import Cut, outcome
 from curate.selection.ordering import numbers
 from curate.selection.rules import Rule
-from curate.selection.thresholds import coded
+from curate.selection.thresholds import coded, reasons
 
 REASON = pa.dictionary(pa.int32(), pa.string())
 VERDICTS = pa.schema([pa.field("keep", pa.bool_(), nullable=False), pa.field("reason", REASON)])
@@ -34,15 +34,36 @@ def verdicts(rules: Sequence[Rule], cuts: Sequence[Cut | None], table: pa.Table)
         raise IntegrityError(
             f"{len(rules)} rules but {len(cuts)} cuts", where="selection", expected="one entry per rule", fix="find the cuts of these rules"
         )
-    codes = list(dict.fromkeys(code for rule in rules for code in (rule.code, rule.null_code)))
+    codes = list(dict.fromkeys(code for rule in rules for code in (*rule.codes, rule.null_code)))
     given = np.full(len(table), -1, dtype=np.int32)
     for rule, cut in zip(rules, cuts, strict=True):
         failed, missing = outcome(rule, cut, table, given < 0)
-        given[failed] = codes.index(rule.code)
+        given[failed] = _given(rule, table, failed, codes)
         given[missing] = codes.index(rule.null_code)
     keep = given < 0
     reason = pa.DictionaryArray.from_arrays(pa.array(np.where(keep, 0, given), pa.int32(), mask=keep), pa.array(codes, pa.string()))
     return pa.table([pa.array(keep), reason], schema=VERDICTS)
+
+
+def _given(rule: Rule, table: pa.Table, failed: np.ndarray, codes: list[str]) -> np.ndarray:
+    """The reason of each failed row, as an index into ``codes``.
+
+    Raises:
+        IntegrityError: a verdict dropped a document for a reason that it did not announce.
+    """
+    own = np.array([codes.index(code) for code in rule.codes], dtype=np.int32)
+    stated = reasons(rule, table)
+    if stated is None:
+        return np.full(int(failed.sum()), own[0], dtype=np.int32)
+    stated = stated[failed]
+    if (stated < 0).any():
+        raise IntegrityError(
+            f"{int((stated < 0).sum())} documents are dropped without one of the reasons announced",
+            where=f"column {rule.reason_column}",
+            expected=f"one of: {', '.join(rule.codes)}",
+            fix="run the scorer again; if it repeats, its `codes` and its reasons differ",
+        )
+    return own[stated]
 
 
 def tally(table: pa.Table, verdict: pa.Table, tokens: str | None = None) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from curate import selection
-from curate.corpus import INGEST, SELECTION, Part, SidecarWriter, group_stage, read_part, split_name
+from curate.corpus import DEDUP, INGEST, SELECTION, Part, SidecarWriter, group_stage, read_part, split_name
 from curate.manifest import Ledger, Record
 from curate.selection import Cut, Rule
 from curate.stages.stage import Outcome, Run, Stage, total_ledger
@@ -105,10 +105,20 @@ def _judge(task: _Judge) -> None:
     with SidecarWriter(task.corpus, SELECTION, task.part.name, selection.VERDICTS) as sidecar:
         sidecar.write(table["doc_id"], verdict)
     tally = selection.tally(table, verdict, task.tokens).to_pylist()
-    kept = sum(row["n_documents"] for row in tally if row["reason"] is None)
-    dropped: dict[str, int] = {}
-    for row in tally:
-        if row["reason"] is not None:
-            dropped[row["reason"]] = dropped.get(row["reason"], 0) + row["n_documents"]
-    ledger = Ledger(table.num_rows, kept, dropped)
+    ledger = _ledger(task.rules, table.num_rows, tally)
     Record("select", task.part.name, task.fingerprint, sidecar.file(), ledger, {"tally": tally}).commit(task.corpus)
+
+
+def _ledger(rules: tuple[Rule, ...], n_in: int, tally: list[dict[str, Any]]) -> Ledger:
+    """Kept, dropped by reason, and what dedup's verdict took away."""
+    copies = {code for rule in rules if rule.verdict == DEDUP for code in rule.codes}
+    ledger = Ledger(n_in)
+    for row in tally:
+        reason, n = row["reason"], row["n_documents"]
+        if reason is None:
+            ledger.kept += n
+        elif reason in copies:
+            ledger.duplicate += n
+        else:
+            ledger.dropped[reason] = ledger.dropped.get(reason, 0) + n
+    return ledger

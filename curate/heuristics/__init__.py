@@ -1,0 +1,1 @@
+"""Rule filters: the signals published presets judge documents by, and the rules themselves."""
