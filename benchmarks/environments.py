@@ -14,7 +14,7 @@ from pathlib import Path
 WORK = Path(__file__).parent / ".work"
 DATATROVE, DATASETS, ISAL, SIMDJSON = "0.10.1", "5.2.0", "1.9.1", "7.0.2"
 DOLMA, DATA_JUICER, NEMO_CURATOR, TEXT_DEDUP = "1.1.2", "1.6.1", "1.4.0", "0.4.0"
-# What datatrove's filters (spaCy splits its words) and MinHash import, and its own requirements leave out; it hashes str, which xxhash 4 refuses.
+# What datatrove's filters and MinHash import, and its own requirements leave out; it hashes str, which xxhash 4 refuses.
 DATATROVE_NEEDS = ["spacy==3.8.18", "regex==2026.11.15", "tokenizers==0.23.3", "xxhash==3.6.0"]
 # One set of versions that satisfies dolma's bounds; left alone, pip tries hundreds of old releases of boto3 and s3fs.
 DOLMA_CLOUD = ["aiobotocore==3.10.0", "boto3==1.43.117", "s3fs==2026.9.0", "cached-path==1.8.10", "huggingface-hub==0.36.2"]

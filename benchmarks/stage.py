@@ -97,8 +97,8 @@ class Sides:
     """
 
     def __init__(self, text: Path, sections: dict[str, Any], until: str, warm: Path, columns: Sequence[str]) -> None:
-        self._common = {"sections": sections, "sources": parquet_source(text)}
-        self._rest = {"until": until, "warm": str(warm), "columns": list(columns)}
+        self._common: dict[str, Any] = {"sections": sections, "sources": parquet_source(text)}
+        self._rest: dict[str, Any] = {"until": until, "warm": str(warm), "columns": list(columns)}
         self._corpus = text.with_name(f"{text.name}-corpus")
         self.facts = child(__name__, "ingest", output=str(self._corpus), **self._common).facts
 
@@ -108,5 +108,5 @@ class Sides:
 
     def _run(self, workers: int, found: Path | None, cold: bool) -> Reading:
         output = scratch_copy(self._corpus, "scratch")
-        rest: dict[str, Any] = self._rest | ({"warm": ""} if cold else {})
+        rest = self._rest | ({"warm": ""} if cold else {})
         return child(__name__, "run", output=str(output), workers=workers, found=str(found or ""), **self._common, **rest)

@@ -14,6 +14,7 @@ from numba import njit
 
 from benchmarks import harness, stage
 from benchmarks.child import in_turns
+from benchmarks.data import jsonl_source
 from benchmarks.environments import python_of
 from benchmarks.harness import Ratio, Reading, Result, Row, Side, child
 from benchmarks.job import Run
@@ -69,7 +70,8 @@ def run(run: Run) -> Result:
     sample = documents.numbered(run.data, sample_bytes)
     warm = documents.numbered(run.data, 1_000_000)
     size, sample_size = documents.size(text)["bytes"] / 1e6, documents.size(sample)["bytes"] / 1e6
-    readings = harness.by_turns(_ours(run, text, warm), run.repeats(5), run.note)
+    raw = run.data.jsonl_gz(everything, documents.N_FILES)
+    readings = harness.by_turns(_ours(run, text, raw, warm), run.repeats(5), run.note)
     found = {name: run.scratch / f"filters-{name.replace(' ', '-')}.tsv" for name in PEERS}
     peers = {name: partial(_peer, run, name, _files(run, name, text, sample, sample_bytes), found[name]) for name in PEERS}
     readings |= harness.by_turns(peers, 1, run.note)
@@ -101,15 +103,15 @@ def run(run: Run) -> Result:
     )
 
 
-def _ours(run: Run, text: Path, warm: Path) -> dict[str, Side]:
+def _ours(run: Run, text: Path, raw: Path, warm: Path) -> dict[str, Side]:
     sides = stage.Sides(text, SECTIONS, STAGE, warm, COLUMNS)
-    raw = str(run.scratch / "filters-raw")
+    out = str(run.scratch / "filters-raw")
     return {
         "curate, in process": sides.side(0),
         "curate, Ray, 2 workers": sides.side(WORKERS),
         "curate, Ray, 2 workers, start-up included": sides.side(WORKERS, cold=True),
-        "curate, raw files to verdicts, Ray, start-up included": partial(
-            child, __name__, "from_raw", output=raw, sources=run.data.sources, workers=WORKERS
+        "curate, .jsonl.gz to verdicts, Ray, start-up included": partial(
+            child, __name__, "from_raw", output=out, sources=jsonl_source(raw), workers=WORKERS
         ),
     }
 
@@ -176,13 +178,14 @@ def _notes(readings: dict[str, list[Reading]]) -> list[str]:
     ours = sorted(r.facts["startup"] for r in readings["curate, Ray, 2 workers"])
     return [
         "curate: the presets gopher@datatrove, fineweb@datatrove and c4@datatrove, all signals of all documents to Parquet. datatrove: "
-        "GopherRepetition, GopherQuality, FineWebQuality and C4Quality, C4 last since it rewrites the text: the same rules; its workers "
-        "are forked with spaCy imported. A document that fails a filter is not seen by the next, in datatrove, data-juicer and NeMo Curator.",
+        "GopherRepetition, GopherQuality, FineWebQuality and C4Quality, C4 last since it rewrites the text: the same rules; its "
+        "workers are forked with spaCy imported. A document that fails a filter is not seen by the next, in datatrove, data-juicer and "
+        "NeMo Curator.",
         "dolma: `gopher_v1` and `c4_v2`, attributes only (Gopher's thresholds and C4's document rules were applied for the comparison, "
         "untimed), reading .jsonl.gz. data-juicer: word number, alphanumeric, special characters, average and longest line, stop words, "
         "character and word repetition, fused. NeMo Curator: the 28 filters of its English pipeline in one stage. Rules of these three "
         "are alike in kind, not equal.",
         f"Peers ran once, {WORKERS} workers each. They write numbers of kept documents; data-juicer exports their text too.",
-        f"Starting Ray: curate {ours[len(ours) // 2]:.1f} s (median), not counted where the row does not say so; NeMo Curator {nemo:.1f} s, "
-        "counted. Warm rows ran the same stage over 1 MB first.",
+        f"Starting Ray: curate {ours[len(ours) // 2]:.1f} s (median), not counted where the row does not say so; NeMo Curator "
+        f"{nemo:.1f} s, counted. Warm rows ran the same stage over 1 MB first.",
     ]

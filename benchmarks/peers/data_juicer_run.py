@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def run(folder: str, out: str, workers: int, found: str, config: dict[str, Any])
     reading: dict[str, Any] = {}
     with timed(reading):
         executor.run()
+    sys.stdout = sys.__stdout__  # it has sent the one it found to its log
     with next(Path(out).rglob("kept.jsonl")).open() as lines:
         kept = [json.loads(line)["id"] for line in lines]
     verdicts.write(found, kept)

@@ -50,7 +50,7 @@ def tag(folder: str, out: str, workers: int, found: str) -> dict[str, Any]:
             experiment="rules",
             num_processes=workers,
         )
-    rows = [json.loads(line) for file in sorted(Path(out).rglob("*.jsonl.gz")) for line in gzip.open(file)]
+    rows = [json.loads(line) for file in sorted(Path(out).rglob("*.jsonl.gz")) for line in gzip.decompress(file.read_bytes()).splitlines()]
     verdicts.write(found, [row["id"] for row in rows if keeps(row["attributes"])])
     shutil.rmtree(out)
     return reading | {"rows": len(rows)}

@@ -18,7 +18,7 @@ from curate.heuristics.english_words import count_sentences, split_words, word_t
 from curate.heuristics.lines import LineRules, contents, read_lines
 from curate.heuristics.repetition import line_repeats, paragraph_repeats, repeated_n_grams, table_bits, top_n_grams
 from curate.heuristics.scratch import Scratch, scratch_for
-from curate.heuristics.word_counts import enter_stop_words, word_counts
+from curate.heuristics.word_counts import STOP_SLOTS, enter_stop_words, word_counts
 from curate.kernels.machine_words import address
 
 (
@@ -124,7 +124,7 @@ def _count_words(text, flags, n_words, what, lexicon, scratch, counts, row):  # 
     counts[row, N_STOP_WORDS] = stop_words
     keys, bytes_before, points_before, column = scratch.word_keys, scratch.word_bytes, scratch.word_points, FIRST_N_GRAM
     if len(what.top_sizes):
-        top_n_grams(keys, bytes_before, points_before, n_words, what.top_sizes, scratch, counts, row, column)
+        top_n_grams(keys, points_before, n_words, what.top_sizes, scratch, counts, row, column)
     column += len(what.top_sizes)
     if len(what.repeated_sizes):
         glued = address(scratch.glued)
@@ -166,7 +166,7 @@ def count_all(data, bounds, what, lexicon, tables, given, scratch, kept_bounds, 
     for row in range(len(bounds) - 1):
         start, n_bytes = bounds[row], bounds[row + 1] - bounds[row]
         _load_text(data, start, bounds[row + 1], scratch.text)
-        found = contents(text, n_bytes)
+        found = contents(scratch.text, n_bytes)
         counts[row, N_CHARACTERS], counts[row, N_NEWLINES] = found.n_points, found.n_newlines
         counts[row, N_NOT_NEWLINES] = found.n_points - found.n_newlines
         counts[row, N_HASHES], counts[row, N_ELLIPSES] = found.n_hashes, found.n_ellipses
@@ -200,7 +200,7 @@ def lexicon_of(stop_words: tuple[str, ...], end_marks: tuple[str, ...] | None) -
     """The tables for these stop words, and these marks that end a line well (None: those of all scripts)."""
     words = [word.encode() for word in dict.fromkeys(stop_words)]
     bounds = np.cumsum([0, *map(len, words)], dtype=np.int64)
-    bits = int(_bits(len(words)))
+    bits = int(_bits(STOP_SLOTS * len(words)))
     keys = np.zeros(1 << bits, np.uint64)
     enter_stop_words(np.frombuffer(b"".join(words) + bytes(8), np.uint8), bounds, keys)
     return Lexicon(character_flags(end_marks), keys, bits, np.zeros(1 << bits, np.int64))

@@ -79,18 +79,19 @@ class Contents(NamedTuple):
 
 @compiled
 def contents(text, n_bytes):  # type: ignore[no-untyped-def]
-    """``Contents`` of ``text[:n_bytes]``, in loops without branches that the compiler turns into vector instructions."""
-    n_continuing, n_newlines, n_hashes, n_dots, n_signs = 0, 0, 0, 0, 0
-    n_brackets, n_curly = 0, 0
+    """``Contents`` of the first ``n_bytes`` of an array, two bytes more to be read; its loops become vector instructions."""
+    n_continuing, n_newlines, n_hashes, n_brackets, n_curly = 0, 0, 0, 0, 0
     for i in range(n_bytes):
-        byte, second, third = load8(text, i), load8(text, i + 1), load8(text, i + 2)
-        n_continuing += byte & 0xC0 == 0x80
+        byte = text[i]
+        n_continuing += (byte & 0xC0) == 0x80
         n_newlines += byte == 0x0A
         n_hashes += byte == 0x23
         n_brackets += byte == 0x5B
         n_curly += byte == 0x7B
-        n_dots += (byte == 0x2E) & (second == 0x2E) & (third == 0x2E)
-        n_signs += (byte == 0xE2) & (second == 0x80) & (third == 0xA6)
+    n_dots, n_signs = 0, 0
+    for i in range(n_bytes):
+        n_dots += (text[i] == 0x2E) & (text[i + 1] == 0x2E) & (text[i + 2] == 0x2E)
+        n_signs += (text[i] == 0xE2) & (text[i + 1] == 0x80) & (text[i + 2] == 0xA6)
     n_ellipses = n_signs + (_n_three_dots(text, n_bytes) if n_dots else 0)
     phrases = _n_hints(text, n_bytes) > 0
     return Contents(n_bytes - n_continuing, n_newlines, n_hashes, n_ellipses, n_brackets > 0, n_curly > 0, phrases)
@@ -101,7 +102,7 @@ def _n_hints(text, n_bytes):  # type: ignore[no-untyped-def]
     """How often three characters occur that every one of PHRASES has: 0 means that none of them is there."""
     n = 0
     for i in range(n_bytes):
-        a, b, c = load8(text, i) | 0x20, load8(text, i + 1) | 0x20, load8(text, i + 2) | 0x20
+        a, b, c = text[i] | 0x20, text[i + 1] | 0x20, text[i + 2] | 0x20
         n += (a == 0x6A) & (b == 0x61) & (c == 0x76)  # jav
         n += (a == 0x69) & (b == 0x70) & (c == 0x73)  # ips
         n += (a == 0x61) & (b == 0x63) & (c == 0x79)  # acy
@@ -115,7 +116,7 @@ def _n_three_dots(text, n_bytes):  # type: ignore[no-untyped-def]
     """``...`` without overlap: a third of every run of full stops, rounded down."""
     n, run = 0, 0
     for i in range(n_bytes):
-        run = run + 1 if load8(text, i) == 0x2E else 0
+        run = run + 1 if text[i] == 0x2E else 0
         if run == 3:
             n += 1
             run = 0

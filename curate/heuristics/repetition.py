@@ -4,11 +4,12 @@ Texts are compared by 64-bit hashes, never by content: a document of a million n
 probability of 3e-8. Hashes go into open-addressing tables cut to the document, a power of two of at least twice as many
 slots as entries.
 
-Most n-grams of a text occur once, and an n-gram that occurs once needs no entry in any table. Two filters find those
-that may recur, each with one counter of a byte per n-gram, indexed by hash (a false alarm costs time only):
+Most n-grams of a text occur once, and an n-gram that occurs once needs no entry in any table. Counters of one byte,
+found by hash and shared by the n-grams that fall together, tell at a fraction of a table's cost which ones may recur; a
+false alarm costs time only. Two facts keep them few:
 
 - an n-gram of words can recur only if the (n-1)-grams at both its ends do;
-- sixteen bytes or more of words glued together can recur only if the first sixteen do.
+- words glued together can recur only if their first 16, 24, 32 and 40 bytes do, as far as they have them.
 
 Here a text is an address of bytes followed by sixteen bytes or more that may be read, a newline first. Array suffixes:
 W words, C candidates, T table slots.
@@ -23,7 +24,10 @@ from curate.heuristics.text_hashes import SEED, chained, hash_line, hash_span
 from curate.kernels.machine_words import load64
 from curate.kernels.unicode_classes import inlined
 
-PREFIX_BYTES = 16
+LONGEST_PREFIX = 40
+NEVER = np.int64(1 << 62)
+HIGHEST = 255
+"""What a counter holds at most."""
 
 _0, _1, _64 = np.uint64(0), np.uint64(1), np.uint64(64)
 
@@ -127,26 +131,22 @@ def paragraph_repeats(text, n_bytes, n_newlines, flags, keys_T, starts):  # type
 
 
 @compiled
-def _recurring(keys_W, n, n_words, bytes_W, size, least, counters, kept_C):  # type: ignore[no-untyped-def]
-    """Positions of the n-grams that may occur twice, into ``kept_C``; returns how many.
-
-    N-grams of fewer than ``least`` bytes are always kept: their keys say nothing about them alone.
-    """
-    bits = table_bits(2 * n_words)
+def _counted(grams_W, kept_C, m, counters):  # type: ignore[no-untyped-def]
+    """Count m n-grams by hash, up to 255; returns the shift that takes a hash to its counter, and the highest count."""
+    bits = table_bits(m)
     shift = _64 - np.uint64(bits)
     cleared(counters, bits)
-    for i in range(n):
-        at = np.int64(keys_W[i] >> shift)
-        counters[at] += counters[at] < 2
-    m = 0
-    for i in range(n):
-        kept_C[m] = i
-        m += counters[np.int64(keys_W[i] >> shift)] > 1 or bytes_W[i + size] - bytes_W[i] < least
-    return m
+    highest = 0
+    for j in range(m):
+        at = np.int64(grams_W[kept_C[j]] >> shift)
+        count = min(np.int64(counters[at]) + 1, HIGHEST)
+        counters[at] = count
+        highest = max(highest, count)
+    return shift, highest
 
 
 @compiled
-def top_n_grams(word_keys_W, bytes_W, points_W, n_words, sizes, scratch, counts, row, column):  # type: ignore[no-untyped-def]
+def top_n_grams(word_keys_W, points_W, n_words, sizes, scratch, counts, row, column):  # type: ignore[no-untyped-def]
     """Code points that the most frequent n-gram of words covers, counted as often as it occurs.
 
     Among equally frequent n-grams the one that occurs first counts, even where all occur once; a space stands
@@ -154,43 +154,64 @@ def top_n_grams(word_keys_W, bytes_W, points_W, n_words, sizes, scratch, counts,
 
     Args:
         word_keys_W: hash of every word.
-        bytes_W, points_W: bytes and code points before every word, nothing between words, and one more for the end.
+        points_W: code points before every word, nothing between words, and one more for the end.
         n_words: W.
         sizes: the n, ascending, 1 or more.
         scratch: arrays of ``curate.heuristics.scratch``.
         counts, row, column: where the results go; -1 where there are fewer than n words.
     """
-    grams_W, kept_C, slots_C, keys_T, counts_T, firsts_T = (
-        scratch.grams, scratch.kept, scratch.slots, scratch.keys, scratch.counts, scratch.firsts,
-    )  # fmt: skip
+    grams_W, kept_C, counters = scratch.grams, scratch.kept, scratch.counters
     size, done = sizes[0], 0
-    n_positions = n_words - size + 1
-    for i in range(n_positions):
+    m = max(n_words - size + 1, 0)
+    for i in range(m):
         key = SEED
         for j in range(i, i + size):
             key = chained(key, word_keys_W[j])
         grams_W[i] = key if key != _0 else _1
-    m = _recurring(grams_W, n_positions, n_words, bytes_W, size, 0, scratch.counters, kept_C)
+        kept_C[i] = i
     while done < len(sizes):
-        best, first = _most_frequent(grams_W, kept_C, m, slots_C, keys_T, counts_T, firsts_T)
+        shift, highest = _counted(grams_W, kept_C, m, counters)
         if size == sizes[done]:
+            best, first = _most_frequent(m, shift, highest, scratch)
             covered = (points_W[first + size] - points_W[first] + size - 1) * best if n_words >= size else -1
             counts[row, column + done] = covered
             done += 1
-        m = _longer(word_keys_W, grams_W, kept_C, m, slots_C, counts_T, size)
+        m = _longer(word_keys_W, grams_W, kept_C, m, counters, shift, size)
         size += 1
 
 
 @compiled
-def _most_frequent(grams_W, kept_C, m, slots_C, keys_T, counts_T, firsts_T):  # type: ignore[no-untyped-def]
-    """How often the most frequent n-gram occurs and where it does first; (1, 0) where none occurs twice."""
-    bits = table_bits(m)
+def _most_frequent(m, shift, highest, scratch):  # type: ignore[no-untyped-def]
+    """How often the most frequent of m n-grams occurs and where it does first; (1, 0) where none occurs twice.
+
+    A counter is never below the true count. So where an n-gram is found that occurs as often as some threshold, those
+    whose counters are below the threshold need no look.
+    """
+    if highest < 2:
+        return 1, 0
+    threshold = max(2, highest >> 1)
+    while True:
+        best, first = _most_frequent_from(m, shift, threshold, scratch)
+        if best >= threshold or threshold == 2:
+            return best, first
+        threshold = max(2, best)
+
+
+@compiled
+def _most_frequent_from(m, shift, threshold, scratch):  # type: ignore[no-untyped-def]
+    """As ``_most_frequent``, among the n-grams whose counters reach the threshold."""
+    grams_W, kept_C, counters, chosen_C = scratch.grams, scratch.kept, scratch.counters, scratch.chosen
+    keys_T, counts_T, firsts_T = scratch.keys, scratch.counts, scratch.firsts
+    n_chosen = 0
+    for j in range(m):
+        chosen_C[n_chosen] = kept_C[j]
+        n_chosen += counters[np.int64(grams_W[kept_C[j]] >> shift)] >= threshold
+    bits = table_bits(n_chosen)
     cleared(keys_T, bits)
     best, first = 1, 0
-    for j in range(m):
-        at = kept_C[j]
+    for j in range(n_chosen):
+        at = chosen_C[j]
         slot = slot_of(keys_T, grams_W[at], bits)
-        slots_C[j] = slot
         if keys_T[slot] == _0:
             keys_T[slot] = grams_W[at]
             counts_T[slot] = 1
@@ -203,17 +224,43 @@ def _most_frequent(grams_W, kept_C, m, slots_C, keys_T, counts_T, firsts_T):  # 
 
 
 @compiled
-def _longer(word_keys_W, grams_W, kept_C, m, slots_C, counts_T, size):  # type: ignore[no-untyped-def]
-    """Make n-grams of ``size`` one word longer where they and their right neighbours recur; returns how many are left."""
+def _longer(word_keys_W, grams_W, kept_C, m, counters, shift, size):  # type: ignore[no-untyped-def]
+    """Make n-grams of ``size`` one word longer where they and their right neighbours may recur; returns how many are left."""
     left = 0
     for j in range(m - 1):
         at = kept_C[j]
-        if kept_C[j + 1] == at + 1 and counts_T[slots_C[j]] > 1 and counts_T[slots_C[j + 1]] > 1:
+        if kept_C[j + 1] != at + 1 or counters[np.int64(grams_W[at] >> shift)] < 2:
+            continue
+        if counters[np.int64(grams_W[at + 1] >> shift)] > 1:
             key = chained(grams_W[at], word_keys_W[at + size])
             grams_W[at] = key if key != _0 else _1
             kept_C[left] = at
             left += 1
     return left
+
+
+@compiled
+def _unique_from(glued, bytes_W, n_positions, scratch):  # type: ignore[no-untyped-def]
+    """For each position how many bytes from there on occur nowhere else: 16, 24, 32 or 40, else NEVER; into ``chosen``."""
+    grams_W, kept_C, unique_W, counters = scratch.grams, scratch.kept, scratch.chosen, scratch.counters
+    for i in range(n_positions):
+        kept_C[i] = i
+        unique_W[i] = NEVER
+        grams_W[i] = chained(SEED, load64(glued, bytes_W[i]))
+    m = n_positions
+    for length in range(16, LONGEST_PREFIX + 1, 8):
+        for j in range(m):
+            at = kept_C[j]
+            grams_W[at] = chained(grams_W[at], load64(glued, bytes_W[at] + length - 8))
+        shift, _ = _counted(grams_W, kept_C, m, counters)
+        left = 0
+        for j in range(m):
+            at = kept_C[j]
+            kept_C[left] = at
+            again = counters[np.int64(grams_W[at] >> shift)] > 1
+            left += again
+            unique_W[at] = NEVER if again else length
+        m = left
 
 
 @compiled
@@ -228,13 +275,13 @@ def repeated_n_grams(glued, bytes_W, points_W, n_words, sizes, scratch, counts, 
         scratch: arrays of ``curate.heuristics.scratch``.
         counts, row, column: where the results go.
     """
-    grams_W, kept_C, keys_T = scratch.grams, scratch.kept, scratch.keys
-    size = sizes[0]
-    n_positions = n_words - size + 1
+    kept_C, unique_W, keys_T = scratch.kept, scratch.chosen, scratch.keys
+    n_positions = n_words - sizes[0] + 1
+    _unique_from(glued, bytes_W, n_positions, scratch)
+    m = 0
     for i in range(n_positions):
-        at = bytes_W[i]
-        grams_W[i] = chained(chained(SEED, load64(glued, at)), load64(glued, at + 8))
-    m = _recurring(grams_W, n_positions, n_words, bytes_W, size, PREFIX_BYTES, scratch.counters, kept_C)
+        kept_C[m] = i
+        m += bytes_W[i + sizes[0]] - bytes_W[i] < unique_W[i]
     bits = table_bits(m)
     for k in range(len(sizes)):
         size = sizes[k]
@@ -246,7 +293,10 @@ def repeated_n_grams(glued, bytes_W, points_W, n_words, sizes, scratch, counts, 
                 continue
             if at + size > n_words:
                 break
-            key, _ = hash_span(glued, bytes_W[at], bytes_W[at + size])
+            first, last = bytes_W[at], bytes_W[at + size]
+            if last - first >= unique_W[at]:
+                continue
+            key, _ = hash_span(glued, first, last)
             slot = slot_of(keys_T, key, bits)
             if keys_T[slot] == key:
                 repeated += points_W[at + size] - points_W[at]

@@ -23,7 +23,8 @@ class Scratch(NamedTuple):
         line_ends: where they end there.
         starts, ends: byte offsets of words, or of lines.
         word_keys, word_bytes, word_points: hash of every word, bytes and code points before it.
-        grams, kept, slots: n-grams, positions of those that may recur, their slots.
+        grams: hash of the n-gram at every word.
+        kept, chosen: positions of n-grams, and of a part of them; also a number per position.
         keys, counts, firsts: a hash table, its entries' number of occurrences and first positions.
         counters: saturating counters.
     """
@@ -39,7 +40,7 @@ class Scratch(NamedTuple):
     word_points: np.ndarray
     grams: np.ndarray
     kept: np.ndarray
-    slots: np.ndarray
+    chosen: np.ndarray
     keys: np.ndarray
     counts: np.ndarray
     firsts: np.ndarray
@@ -65,7 +66,7 @@ def scratch_for(longest: int, n_line_bytes: int = 0) -> Scratch:
         word_points=np.empty(n + 1, np.int64),
         grams=np.empty(n, np.uint64),
         kept=np.empty(n + 1, np.int64),
-        slots=np.empty(n, np.int64),
+        chosen=np.empty(n + 1, np.int64),
         keys=np.empty(table, np.uint64),
         counts=np.empty(table, np.int32),
         firsts=np.empty(table, np.int32),

@@ -19,6 +19,9 @@ from curate.heuristics.text_hashes import HIGH, ONES, SEED, chained, finished, f
 from curate.kernels.machine_words import address, load64
 from curate.kernels.unicode_classes import inlined
 
+STOP_SLOTS = 8
+"""Half the slots of their table for each stop word: nearly every other word then meets an empty one at once."""
+
 _0 = np.uint64(0)
 _LOWER = ONES * np.uint64(0x20)
 _FROM_A, _BEYOND_Z = ONES * np.uint64(0x80 - 0x61), ONES * np.uint64(0x80 - 0x7B)
@@ -60,7 +63,7 @@ def _kinds(text, at, end, flags):  # type: ignore[no-untyped-def]
 @compiled
 def enter_stop_words(data, bounds, keys_T):  # type: ignore[no-untyped-def]
     """Hash the S words ``data[bounds[i]:bounds[i + 1]]`` into the empty table ``keys_T``; ``data`` goes on eight bytes longer."""
-    bits = table_bits(len(bounds) - 1)
+    bits = table_bits(STOP_SLOTS * (len(bounds) - 1))
     for i in range(len(bounds) - 1):
         key, _ = hash_span(address(data), bounds[i], bounds[i + 1])
         keys_T[slot_of(keys_T, key, bits)] = key
