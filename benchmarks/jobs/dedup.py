@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
-from numba import njit
 
-from benchmarks import harness, stage
-from benchmarks.child import in_turns
+from benchmarks import harness, minhash_floor, stage
 from benchmarks.environments import python_of
 from benchmarks.harness import Ratio, Reading, Result, Row, Side, child
 from benchmarks.job import Run
 from benchmarks.peers import documents, plants, verdicts
 from benchmarks.peers.plants import Plant
 from curate.dedup import probability
-from curate.documents import text_bytes
-from curate.kernels.minhash import permutations, signatures
 
 WORKERS = 2
 NGRAM, BANDS, ROWS, THRESHOLD = 5, 14, 8, 0.8
@@ -40,54 +36,6 @@ def sections(verify: bool) -> dict[str, Any]:
     return {"dedup": {"near": NEAR | {"verify": verify}}}
 
 
-@njit
-def _fold(data: np.ndarray, folded: np.ndarray, words: np.ndarray) -> int:
-    """The least that folding can do: a table of bytes, a hash of each run of letters; no character beyond ASCII."""
-    n_words, key = 0, np.uint64(0)
-    for i in range(data.size):
-        letter = np.uint64(folded[data[i]])
-        if letter:
-            key = (key ^ letter) * np.uint64(0x100000001B3)
-        elif key:
-            words[n_words] = key
-            n_words += 1
-            key = np.uint64(0)
-    return n_words
-
-
-@njit
-def _permute(points: np.ndarray, bounds: np.ndarray, factors: np.ndarray, summands: np.ndarray, found: np.ndarray) -> None:
-    """Every shingle of every document under every permutation, and the least of each; eight shingles at a time."""
-    for d in range(bounds.size - 1):
-        minima = found[d]
-        for i in range(bounds[d], bounds[d + 1] - 7, 8):
-            for p in range(factors.size):
-                least = minima[p]
-                for k in range(8):
-                    least = min(least, np.uint32(np.uint32(points[i + k] * factors[p]) + summands[p]))
-                minima[p] = least
-
-
-def kernel(folder: str, repeats: int) -> dict[str, Any]:
-    """The kernel and the two parts of its floor, in one process by turns, on the first file of a folder."""
-    text = pq.read_table(sorted(Path(folder).glob("*.parquet"))[0], columns=["text"])["text"].combine_chunks().cast(pa.large_string())
-    data, offsets = text_bytes(text)
-    chosen = permutations(1, BANDS * ROWS)
-    _, n_shingles = signatures(data, offsets, NGRAM, chosen)
-    bounds = np.concatenate([[0], np.cumsum((n_shingles + 7) // 8 * 8)])
-    points = np.random.default_rng(0).integers(0, 1 << 32, bounds[-1], dtype=np.uint32)
-    factors, summands = (np.ascontiguousarray(column) for column in chosen.T)
-    found = np.full((len(text), len(factors)), 0xFFFFFFFF, np.uint32)
-    folded = np.array([ord(chr(c).lower()) if chr(c).isalnum() else 0 for c in range(128)] + list(range(128, 256)), np.uint8)
-    words = np.empty(len(data), np.uint64)
-    works = {
-        "kernel": lambda: signatures(data, offsets, NGRAM, chosen),
-        "folding": lambda: _fold(data, folded, words),
-        "permutations": lambda: _permute(points, bounds, factors, summands, found),
-    }
-    return {"readings": in_turns(works, repeats), "bytes": int(offsets[-1] - offsets[0]), "shingles": int(n_shingles.sum())}
-
-
 def run(run: Run) -> Result:
     """See the module."""
     everything = min(run.megabytes(10**6, 4), run.data.size())
@@ -99,22 +47,24 @@ def run(run: Run) -> Result:
     tables = {name: run.scratch / f"dedup-{name}.parquet" for name in ("curate", "curate, verified")}
     readings = harness.by_turns(_ours(text, warm, tables), run.repeats(5), run.note)
     readings |= harness.by_turns({name: partial(_peer, run, name, text, found[name]) for name in PEERS}, 1, run.note)
-    bare = child(__name__, "kernel", folder=str(text), repeats=run.repeats(5))
-    parts = harness.rows_in_turns(bare.facts["readings"], bare.facts["bytes"] / 1e6, "MB", bare.peak_bytes)
-    rows = {name: harness.row(name, r, size) for name, r in readings.items()} | {row.name: row for row in parts}
+    arguments: dict[str, Any] = {"folder": str(text), "ngram": NGRAM, "n_permutations": BANDS * ROWS, "repeats": run.repeats(7)}
+    bare = child("benchmarks.minhash_floor", "measure", **arguments)
+    parts = {row.name: row for row in harness.rows_in_turns(bare.facts["readings"], bare.facts["bytes"] / 1e6, "MB", bare.peak_bytes)}
+    rows = {name: harness.row(name, r, size) for name, r in readings.items()}
+    rows["signature kernel, one core"] = replace(parts["kernel"], name="signature kernel, one core")
     mine = {name: documents_of(file) for name, file in tables.items()}
     kept = {name: {n for n, (keep, _) in table.items() if keep} for name, table in mine.items()}
     kept |= {name: verdicts.kept(file) for name, file in found.items()}
     return Result(
         "dedup",
         "Near duplicates",
-        "Reading, signatures, bands, clusters and verdicts, two workers: 50 times datatrove's four stages, 15 times data-juicer's, 10 times "
-        "text-dedup's; the signature kernel reaches half the speed of its floor.",
+        "Reading, signatures, bands, clusters and verdicts, two workers: 50 times datatrove's four stages, 15 times data-juicer's, "
+        "10 times text-dedup's; the signature kernel reaches half the speed of its floor.",
         f"{size:.0f} MB of text in {held['rows']:,} documents, Parquet, {sum(p.kind != plants.ALONE for p in planted):,} of them planted "
         f"copies; {NGRAM}-grams, {BANDS} bands of {ROWS}",
-        [_kernel_floor(bare.facts, rows)],
+        [_kernel_floor(bare.facts, parts)],
         list(rows.values()),
-        _ratios(rows),
+        [*_ratios(rows), _kernel_ratio(parts)],
         _agreement(mine["curate"], kept, held["rows"]),
         [*_recalls(planted, kept), *_notes(readings)],
         harness.loads(*readings.values()),
@@ -147,22 +97,24 @@ def documents_of(file: Path) -> dict[int, tuple[bool, bytes | None]]:
     return dict(zip(numbers.tolist(), verdict, strict=True))
 
 
-def _kernel_floor(facts: dict[str, Any], rows: dict[str, Row]) -> str:
+def _kernel_floor(facts: dict[str, Any], parts: dict[str, Row]) -> str:
+    loops = " + ".join(f"{what} {parts[part].seconds:.3f} s" for part, what in minhash_floor.PARTS.items())
+    least = sum(parts[part].seconds for part in minhash_floor.PARTS)
     return (
-        f"signatures of {facts['bytes'] / 1e6:.1f} MB on one core: {facts['shingles'] / 1e6:.1f} M shingles under {BANDS * ROWS} "
-        f"permutations {rows['permutations'].seconds:.3f} s, every byte looked up and hashed, ASCII alone, "
-        f"{rows['folding'].seconds:.3f} s; the kernel, which folds Unicode and makes shingles, {rows['kernel'].seconds:.3f} s"
+        f"signatures of {facts['bytes'] / 1e6:.1f} MB, {facts['shingles'] / 1e6:.1f} M shingles under {BANDS * ROWS} permutations, as bare "
+        f"loops on one core over words found already: {loops} = {least:.3f} s; the kernel {parts['kernel'].seconds:.3f} s"
     )
+
+
+def _kernel_ratio(parts: dict[str, Row]) -> Ratio:
+    wall, cpu = (sum(getattr(parts[part], what) for part in minhash_floor.PARTS) for what in ("seconds", "cpu_seconds"))
+    return Ratio("signature kernel / its floor", wall / parts["kernel"].seconds, 0.5, by_cpu=cpu / parts["kernel"].cpu_seconds)
 
 
 def _ratios(rows: dict[str, Row]) -> list[Ratio]:
     ours, cold = rows["curate, Ray, 2 workers"], rows["curate, Ray, 2 workers, start-up included"]
     found = [harness.ratio(f"curate, Ray, 2 workers / {name}", ours, rows[name], bar) for name, (*_, bar) in PEERS.items()]
-    found += [harness.ratio(f"curate, start-up included / {name}", cold, rows[name]) for name in PEERS]
-    wall, cpu = (sum(getattr(rows[part], what) for part in ("folding", "permutations")) for what in ("seconds", "cpu_seconds"))
-    kernel = rows["kernel"]
-    found.append(Ratio("signature kernel / its floor", wall / kernel.seconds, 0.5, by_cpu=cpu / kernel.cpu_seconds))
-    return found
+    return found + [harness.ratio(f"curate, start-up included / {name}", cold, rows[name]) for name in PEERS]
 
 
 def _agreement(mine: dict[int, tuple[bool, bytes | None]], kept: dict[str, set[int]], n: int) -> str:
@@ -201,12 +153,12 @@ def _notes(readings: dict[str, list[Reading]]) -> list[str]:
     stages = readings["datatrove"][0].facts["stages"]
     ours = sorted(r.facts["startup"] for r in readings["curate, Ray, 2 workers"])
     return [
-        "All sides read the same Parquet files (curate: its documents, already ingested), and make no text smaller: curate writes verdicts, "
-        "datatrove the numbers of kept documents, data-juicer and text-dedup the kept documents.",
-        "Words differ: datatrove splits with spaCy after simplifying, data-juicer at spaces, text-dedup at what is no word character; curate "
-        "folds case, accents and width and takes letters and digits. data-juicer takes all documents of fewer than five words for one.",
+        "All sides read the same Parquet files (curate: its documents, already ingested). curate writes "
+        "verdicts, datatrove the numbers of kept documents, data-juicer and text-dedup the kept documents with their text.",
+        "Words differ: datatrove splits with spaCy after simplifying, data-juicer at spaces, text-dedup at what is no word character; "
+        "curate folds case, accents and width and takes letters and digits. For data-juicer, documents of fewer than five words are one.",
         "datatrove by stage: " + ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()) + ".",
-        f"Peers ran once, {WORKERS} workers each. Starting Ray took {ours[len(ours) // 2]:.1f} s (median), not counted where the row does not "
-        "say so. Warm rows ran the same stages over 1 MB first.",
-        "`kernel`, `folding` and `permutations` ran in one process by turns, on one file of the text.",
+        f"Peers ran once, {WORKERS} workers each. Starting Ray took {ours[len(ours) // 2]:.1f} s (median), not counted where the row does "
+        "not say so. Warm rows ran the same stages over 1 MB first.",
+        "The kernel and the loops of its floor ran in one process by turns, on one of the files.",
     ]

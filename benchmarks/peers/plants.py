@@ -94,7 +94,9 @@ def _plants(table: pa.Table, per_kind: int, ngram: int) -> tuple[pa.Table, list[
             break
     texts = {number: table["text"][number].as_py() for number in originals}
     vocabulary = sorted({word for text in texts.values() for word in WORD.findall(text)})
-    copies, domains, found = [], [], []
+    copies: list[str] = []
+    domains: list[str] = []
+    found: list[Plant] = []
     for i, (number, text) in enumerate(texts.items()):
         kind = [*KINDS, ALONE][i % (len(KINDS) + 1)]
         if kind == ALONE:

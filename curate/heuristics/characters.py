@@ -21,7 +21,7 @@ from curate.kernels.unicode_classes import LETTERS, inlined, runs
 
 SPACE, LETTER, DIGIT, NOT_PUNCTUATION, END_MARK = 1, 2, 4, 8, 16
 
-compiled = numba.njit(cache=True, nogil=True, _nrt=False)
+compiled = numba.njit(cache=True, nogil=True, _nrt=False)  # type: ignore[call-overload]
 """For kernels: they allocate nothing, so that no reference is counted where an array is handed on."""
 
 SPACES = "9 5 e 5 2s 1 q 1 4bj 1 1vj b t 2 5 1 1b 1 334 1"

@@ -17,7 +17,7 @@ from curate.heuristics.characters import character_flags, compiled
 from curate.heuristics.english_words import count_sentences, split_words, word_tables
 from curate.heuristics.lines import LineRules, contents, read_lines
 from curate.heuristics.repetition import line_repeats, paragraph_repeats, repeated_n_grams, table_bits, top_n_grams
-from curate.heuristics.scratch import Scratch, scratch_for
+from curate.heuristics.scratch import Scratch, read_only, scratch_for
 from curate.heuristics.word_counts import STOP_SLOTS, enter_stop_words, word_counts
 from curate.kernels.machine_words import address
 
@@ -33,6 +33,9 @@ from curate.kernels.machine_words import address
     FIRST_N_GRAM,
 ) = range(33)  # fmt: skip
 """Columns of the counts. From FIRST_N_GRAM on: code points in the top n-gram for every size, then in repeated n-grams."""
+
+FROM_START = np.int64(0)
+"""An offset of 0 whose type is not "the number 0", for which numba would compile the word splitter once more."""
 
 
 class What(NamedTuple):
@@ -105,9 +108,9 @@ def _load_words(given, row, start, starts, ends):  # type: ignore[no-untyped-def
 @compiled
 def _n_sentences(scratch, tables, n_kept):  # type: ignore[no-untyped-def]
     """Sentences of the first ``n_kept`` kept lines."""
-    n, at = 0, 0
+    n, at = 0, FROM_START
     for i in range(n_kept):
-        n += count_sentences(scratch.lines, at, scratch.line_ends[i], tables, scratch.starts, scratch.ends)
+        n += count_sentences(scratch.lines_view, at, scratch.line_ends[i], tables, scratch.starts, scratch.ends)
         at = scratch.line_ends[i]
     return n
 
@@ -183,7 +186,7 @@ def count_all(data, bounds, what, lexicon, tables, given, scratch, kept_bounds, 
             for i in range(len(repeats_of_paragraphs)):
                 counts[row, N_PARAGRAPHS + i] = repeats_of_paragraphs[i]
         if what.own_words:
-            n_words = split_words(scratch.text, 0, n_bytes, tables, scratch.starts, scratch.ends)
+            n_words = split_words(scratch.text_view, FROM_START, n_bytes, tables, scratch.starts, scratch.ends)
         else:
             n_words = _load_words(given, row, start, scratch.starts, scratch.ends)
         counts[row, N_WORDS] = n_words
@@ -221,7 +224,7 @@ class DocumentCounter:
     def counts(self, text: pa.Array) -> np.ndarray:
         """The counts of N documents: int64 (N, FIRST_N_GRAM + sizes); those of null documents mean nothing."""
         what = self.what
-        data, bounds = (_read_only(array) for array in text_bytes(text))
+        data, bounds = (read_only(array) for array in text_bytes(text))
         n = len(bounds) - 1
         counts = np.zeros((n, FIRST_N_GRAM + len(what.top_sizes) + len(what.repeated_sizes)), np.int64)
         if n == 0:
@@ -242,13 +245,6 @@ class DocumentCounter:
         if longest + 2 > len(self._scratch.grams):
             self._scratch = scratch_for(1 << longest.bit_length())
         return self._scratch
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to: numba compiles anew for an array that can."""
-    array = array.view()
-    array.flags.writeable = False
-    return array
 
 
 def _sentences(scratch: Scratch, kept_bounds: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ class Scratch(NamedTuple):
 
     Attributes:
         text: the document, a newline, zeros.
+        text_view, lines_view: ``text`` and ``lines``, read-only: the word splitter is compiled for such arrays already.
         glued: its words, nothing between them.
         lines: of its kept lines, the bytes.
         line_ends: where they end there.
@@ -30,8 +31,10 @@ class Scratch(NamedTuple):
     """
 
     text: np.ndarray
+    text_view: np.ndarray
     glued: np.ndarray
     lines: np.ndarray
+    lines_view: np.ndarray
     line_ends: np.ndarray
     starts: np.ndarray
     ends: np.ndarray
@@ -56,8 +59,10 @@ def scratch_for(longest: int, n_line_bytes: int = 0) -> Scratch:
     words = [np.empty(n + 1, np.int64) for _ in range(2)]
     return Scratch(
         text=padded[0],
+        text_view=read_only(padded[0]),
         glued=padded[1],
         lines=padded[2],
+        lines_view=read_only(padded[2]),
         line_ends=np.empty(line_bytes + 1, np.int64),
         starts=words[0],
         ends=words[1],
@@ -72,3 +77,10 @@ def scratch_for(longest: int, n_line_bytes: int = 0) -> Scratch:
         firsts=np.empty(table, np.int32),
         counters=np.empty(2 * table, np.uint8),
     )
+
+
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to; numba compiles anew for an array that can."""
+    array = array.view()
+    array.flags.writeable = False
+    return array

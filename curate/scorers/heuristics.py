@@ -74,7 +74,7 @@ class Heuristics(Scorer):
             )
 
     @property
-    def outputs(self) -> pa.Schema:  # type: ignore[override]
+    def outputs(self) -> pa.Schema:
         """``keep``, ``reason``, ``<family>_reason`` of each family, and the signals."""
         described = columns(keep=(pa.bool_(), "verdict", "higher"))
         reasons = [_reason_field("reason", self._rules)]

@@ -45,6 +45,7 @@ from pydantic import (
 )
 
 from curate.errors import ConfigError, nearest
+from curate.selection.kinds import fits, is_text
 
 BOUNDS = ("min", "max", "above", "below")
 PERCENTILES = ("window", "top", "bottom")
@@ -314,7 +315,7 @@ class Rule(BaseModel):
         if not (numeric or is_text(kind) or pa.types.is_boolean(kind)):
             raise self._error(f"column {name!r} is {kind}", "numbers, strings or booleans", "test another column")
         for value in self.literals:
-            if not _fits(value, kind):
+            if not fits(value, kind):
                 raise self._error(
                     f"{value!r} can never equal a value of {name!r}, which is {kind}",
                     f"values of type {kind}",
@@ -355,20 +356,6 @@ class Rule(BaseModel):
             start = (n_documents - kept) // 2
             return 2 * start, 2 * (start + kept)
         return floor((1 - rate) * weight), floor((1 + rate) * weight)
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds strings, dictionary-encoded or not."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or (pa.types.is_dictionary(kind) and is_text(kind.value_type))
-
-
-def _fits(value: Any, kind: pa.DataType) -> bool:
-    """Whether a configured value can equal some value of a column of this type."""
-    if is_text(kind):
-        return isinstance(value, str)
-    if pa.types.is_boolean(kind) or isinstance(value, bool | str):
-        return pa.types.is_boolean(kind) and isinstance(value, bool)
-    return pa.types.is_floating(kind) or float(value).is_integer()
 
 
 def parse_rules(given: Sequence[Any]) -> tuple[Rule, ...]:

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.selection.kinds import is_text
 from curate.selection.ordering import numbers, whole
-from curate.selection.rules import Rule, is_text
+from curate.selection.rules import Rule
 
 
 def concerned(rule: Rule, table: pa.Table) -> np.ndarray:
