@@ -54,6 +54,7 @@ def run(
     pending.check()
     reading: dict[str, Any] = {}
     if warm:
+        shutil.rmtree(f"{output}-warm", ignore_errors=True)
         start = time.perf_counter()
         engine = started(workers)
         reading["startup"] = time.perf_counter() - start

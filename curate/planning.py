@@ -162,6 +162,8 @@ def _written(sources: list[Source], drawn: Drawn, path: Path, cut: int) -> Sourc
 def _seconds(pipeline: Pipeline, name: str, wall: float, sample: int, text: float, workers: int) -> float:
     """One stage's wall time, scaled: fits by what they learn from, the rest by the text."""
     stage: Any = pipeline.stages[name]
+    if name.startswith("fit/") and not stage.sample.n_bytes:
+        return wall  # it learns from files of its own
     if name.startswith("fit/"):
         return wall * min(stage.sample.n_bytes, text) / max(min(stage.sample.n_bytes, LEARNED_SHARE * sample), 1)
     shards = max(1, math.ceil(text / pipeline.config.ingest.shard_bytes))

@@ -12,9 +12,11 @@ from curate.corpus import INGEST
 from curate.summary import count, duration, size
 
 if TYPE_CHECKING:
+    from curate.dedup import Dedup
     from curate.pipeline import Pipeline
     from curate.planning import Estimate
 
+SHOWN_COLUMNS = 6
 MARKS = {"done": ("✓", "green"), "pending": ("○", "yellow"), "changed": ("↻", "yellow")}
 
 
@@ -44,16 +46,30 @@ def _describe(pipeline: Pipeline, name: str) -> str:
         return f"{len(files)} files, {size(sum(f.size for f in files))}{skipped}"
     kind = name.split("/")[0]
     if kind == "fit":
-        return f"learn from at most {size(stage.sample.n_bytes)}"
+        return f"learn from at most {size(stage.sample.n_bytes)}" if stage.sample.n_bytes else "learn from files of its own"
     if kind == "score":
-        learned = ["learned model"] if stage.learns else []
-        return f"{stage.spec.use}: {', '.join([*learned, *stage.scorer.outputs.names])}"
+        names = [*(["learned model"] if stage.learns else []), *stage.scorer.outputs.names]
+        more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
+        return f"{stage.spec.use}: {', '.join(names[:SHOWN_COLUMNS])}{more}"
+    if kind == "dedup":
+        return _describe_dedup(stage.config)
     if kind == "select":
         return ", ".join(rule.code for rule in stage.rules)
     if kind == "mix":
         budget = stage.config.token_budget or stage.config.byte_budget
         return f"{stage.config.use}, " + (f"{count(budget)} {stage.unit}" if budget else f"as many {stage.unit} as repeat nothing")
     return f"{stage.config.format}, shards of {size(stage.config.shard_bytes)}"
+
+
+def _describe_dedup(config: Dedup) -> str:
+    """What counts as a copy, and which one stays."""
+    near = config.near
+    kinds = ["exact copies"] if config.exact else []
+    if near is not None:
+        verified = ", verified" if near.verify else ""
+        kinds.append(f"near copies from {near.threshold:g} ({near.bands} x {near.rows} over {near.ngram}-grams{verified})")
+    stays = f"best {config.column}" if config.column else config.keep
+    return f"{' and '.join(kinds)}, the {stays} stays"
 
 
 def estimate_table(pipeline: Pipeline, estimate: Estimate) -> Table:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import child, harness, report
 from benchmarks.harness import Ratio, Reading, Result, Row
+from benchmarks.peers import documents, plants, verdicts
+from benchmarks.peers.plants import Plant
 
 
 def readings(*walls: float) -> list[Reading]:
@@ -92,3 +96,52 @@ def test_results_survive_json_and_show_on_the_page():
 @pytest.mark.skipif(not report.PAGE.exists(), reason="docs/benchmarks.md has not been written yet")
 def test_the_page_is_what_the_stored_results_give():
     assert report.PAGE.read_text() == report.page(report.stored())
+
+
+def test_every_job_has_a_place_on_the_page():
+    jobs = {path.stem for path in (Path(report.__file__).parent / "jobs").glob("[!_]*.py")}
+    assert jobs == set(report.ORDER)
+
+
+def test_a_document_number_says_in_which_file_and_row_it_lies(tmp_path: Path):
+    texts = [f"text {i}" for i in range(2 * documents.N_FILES + 3)]
+    tables = [pa.table({"text": pa.array(some, pa.large_string()), "domain": ["d"] * len(some)}) for some in (texts[:5], texts[5:])]
+    documents.write(tmp_path / "set", tables)
+    found: dict[int, str] = {}
+    for file in sorted((tmp_path / "set").glob("*.parquet")):
+        table = pq.read_table(file)
+        sources, rows = pa.chunked_array([[str(file)] * len(table)]), pa.chunked_array([list(range(len(table)))])
+        numbers = documents.numbers(sources, rows).tolist()
+        assert [str(number) for number in numbers] == table["id"].to_pylist()
+        found |= dict(zip(numbers, table["text"].to_pylist(), strict=True))
+    assert found == dict(enumerate(texts))
+    assert documents.size(tmp_path / "set") == {"rows": len(texts), "bytes": sum(map(len, texts))}
+
+
+def test_verdicts_are_read_as_they_were_written(tmp_path: Path):
+    file = tmp_path / "verdicts.tsv"
+    verdicts.write(str(file), ["3", "1"], {"2": "too_short"})
+    assert verdicts.read(file) == {1: "", 3: "", 2: "too_short"}
+    assert verdicts.kept(file) == {1, 3}
+
+
+def test_similarity_of_plants_counts_shared_runs_of_words():
+    assert plants.jaccard("a b c d", "A b, c x", 2) == 0.5  # ab bc | cd cx
+    assert plants.jaccard("a b", "a b", 5) == 0.0  # no run of five words in either
+
+
+def test_edits_change_what_they_say():
+    import numpy as np
+
+    text, random = " ".join(f"w{i}" for i in range(200)), np.random.default_rng(0)
+    altered = plants.KINDS["5% of words changed"](text, ["other"], random).split()
+    assert sum(a != b for a, b in zip(text.split(), altered, strict=True)) == 10
+    assert plants.KINDS["last tenth cut"](text, [], random).split() == text.split()[:180]
+    assert plants.KINDS["upper case"](text, [], random) == text.upper()
+
+
+def test_a_planted_pair_is_found_when_one_of_it_is_removed():
+    pairs = [Plant("cut", 0, 10, 0.9), Plant("cut", 1, 11, 0.7), Plant(plants.ALONE, 2, 2, 1.0)]
+    found = plants.recall(pairs, kept={0, 1, 11, 2})
+    assert found["cut"] == (0.5, pytest.approx(0.8), 2)
+    assert found[plants.ALONE] == (0.0, 1.0, 1)

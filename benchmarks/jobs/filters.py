@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,7 @@ SLOTS = 1 << 14
 
 def from_raw(output: str, sources: list[dict[str, Any]], workers: int) -> dict[str, Any]:
     """Ingest and rules, from nothing."""
+    shutil.rmtree(output, ignore_errors=True)
     return stage.run(output, sources, SECTIONS, STAGE, workers, "", "", [])
 
 

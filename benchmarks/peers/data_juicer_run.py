@@ -36,21 +36,23 @@ def rules(words: str) -> list[dict[str, Any]]:
 
 def filters(folder: str, out: str, workers: int, found: str) -> dict[str, Any]:
     """The eight filters over a folder, fused where data-juicer can."""
+    shutil.rmtree(out, ignore_errors=True)
     words = Path(out) / "words"
-    words.mkdir(parents=True, exist_ok=True)
+    words.mkdir(parents=True)
     (words / "stopwords.json").write_text(json.dumps({"en": STOP_WORDS}))
     return run(folder, out, workers, found, {"process": rules(str(words)), "op_fusion": True, "fusion_strategy": "greedy"})
 
 
 def dedup(folder: str, out: str, workers: int, found: str, ngram: int, bands: int, rows: int, threshold: float) -> dict[str, Any]:
     """MinHash over words between spaces, lower case."""
+    shutil.rmtree(out, ignore_errors=True)
     settings = {"tokenization": "space", "window_size": ngram, "lowercase": True, "jaccard_threshold": threshold}
     settings |= {"num_permutations": bands * rows, "num_bands": bands, "num_rows_per_band": rows}
     return run(folder, out, workers, found, {"process": [{"document_minhash_deduplicator": settings}]})
 
 
 def run(folder: str, out: str, workers: int, found: str, config: dict[str, Any]) -> dict[str, Any]:
-    """One run of its default executor in an empty folder."""
+    """One run of its default executor in a folder that holds nothing else."""
     Path(out).mkdir(parents=True, exist_ok=True)
     # `datasets` and data-juicer read where their caches are when they are imported.
     os.environ |= {"HF_DATASETS_CACHE": f"{out}/datasets", "DATA_JUICER_CACHE_HOME": f"{out}/cache"}

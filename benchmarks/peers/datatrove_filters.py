@@ -26,6 +26,7 @@ FILTERS = (GopherRepetitionFilter, GopherQualityFilter, FineWebQualityFilter, C4
 
 def filters(folder: str, out: str, workers: int, found: str) -> dict[str, Any]:
     """All files of a folder, ``workers`` tasks at once; the verdicts go to the file ``found``."""
+    shutil.rmtree(out, ignore_errors=True)
     spacy.blank("en")  # imported before workers are forked, so that it costs no worker anything
     steps = [ParquetReader(folder, read_metadata=False)]
     steps += [make(exclusion_writer=writer(f"{out}/dropped/{i}")) for i, make in enumerate(FILTERS)]

@@ -20,6 +20,7 @@ from benchmarks.peers.datatrove_filters import lines, writer
 
 def dedup(folder: str, out: str, workers: int, found: str, ngram: int, bands: int, rows: int) -> dict[str, Any]:
     """All files of a folder, ``workers`` tasks at once; the last stage writes numbers only, and no text."""
+    shutil.rmtree(out, ignore_errors=True)
     spacy.blank("en")  # imported before workers are forked, so that it costs no worker anything
     config = MinhashConfig(n_grams=ngram, num_buckets=bands, hashes_per_bucket=rows)
     stages: dict[str, tuple[int, list[PipelineStep]]] = {

@@ -71,10 +71,3 @@ def numbers(sources: pa.ChunkedArray, rows: pa.ChunkedArray) -> np.ndarray:
     places = {name: int(re.findall(r"(\d+)\.parquet", name)[-1]) for name in names}
     file = np.array([places[name] for name in sources.to_pylist()], np.int64)
     return np.asarray(rows.to_numpy()) * N_FILES + file
-
-
-def texts(folder: Path) -> list[str]:
-    """All texts by number."""
-    columns = [pq.read_table(file, columns=["text"])["text"].to_pylist() for file in sorted(folder.glob("*.parquet"))]
-    dealt = itertools.zip_longest(*columns)
-    return [text for row in dealt for text in row if text is not None]

@@ -58,6 +58,7 @@ def chain() -> list[Any]:
 
 def filters(folder: str, out: str, workers: int, found: str) -> dict[str, Any]:
     """All files of a folder, one after the other on each of ``workers`` CPUs; numbers of kept documents to Parquet."""
+    shutil.rmtree(out, ignore_errors=True)
     work = Pipeline(name="side")
     work.add_stage(ParquetReader(sorted(map(str, Path(folder).glob("*.parquet"))), files_per_partition=1, fields=["id", "text"]))
     work.add_stage(ScoreFilter(chain()))

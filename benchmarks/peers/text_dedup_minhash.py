@@ -13,7 +13,8 @@ from benchmarks.peers import verdicts
 
 def dedup(folder: str, out: str, workers: int, found: str, ngram: int, bands: int, rows: int, threshold: float) -> dict[str, Any]:
     """All files of a folder; it keeps documents of any length and saves them as a dataset, text included."""
-    Path(out).mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(out, ignore_errors=True)
+    Path(out).mkdir(parents=True)
     os.environ["HF_DATASETS_CACHE"] = f"{out}/cache"  # read when `datasets` is imported
     from datasets import load_from_disk
     from text_dedup.minhash import main

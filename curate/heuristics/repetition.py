@@ -227,15 +227,16 @@ def _most_frequent_from(m, shift, threshold, scratch):  # type: ignore[no-untype
 def _longer(word_keys_W, grams_W, kept_C, m, counters, shift, size):  # type: ignore[no-untyped-def]
     """Make n-grams of ``size`` one word longer where they and their right neighbours may recur; returns how many are left."""
     left = 0
-    for j in range(m - 1):
-        at = kept_C[j]
-        if kept_C[j + 1] != at + 1 or counters[np.int64(grams_W[at] >> shift)] < 2:
-            continue
-        if counters[np.int64(grams_W[at + 1] >> shift)] > 1:
-            key = chained(grams_W[at], word_keys_W[at + size])
-            grams_W[at] = key if key != _0 else _1
-            kept_C[left] = at
-            left += 1
+    recurs = m > 0 and counters[np.int64(grams_W[kept_C[0]] >> shift)] > 1
+    for j in range(m - 1):  # without branches: a processor cannot guess which n-grams recur
+        at, beside = kept_C[j], kept_C[j + 1]
+        beside_recurs = counters[np.int64(grams_W[beside] >> shift)] > 1
+        keep = recurs & beside_recurs & (beside == at + 1)
+        key = chained(grams_W[at], word_keys_W[beside + size - 1])
+        grams_W[at] = key if key != _0 else _1
+        kept_C[left] = at
+        left += keep
+        recurs = beside_recurs
     return left
 
 

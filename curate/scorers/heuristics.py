@@ -174,9 +174,7 @@ def _check_threshold(name: str, value: Any) -> None:
     if value is None and name != "short_line_length":
         return
     if not _possible(kind, value):
-        raise ConfigError(
-            f"{name!r} cannot be {value!r}", where=where, expected=kind, fix="correct the value; null switches a rule off"
-        )
+        raise ConfigError(f"{name!r} cannot be {value!r}", where=where, expected=kind, fix="correct the value; null switches a rule off")
 
 
 def _possible(kind: str, value: Any) -> bool:
