@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from curate.heuristics.presets import PARAMETERS
 from curate.scorers.heuristics import Heuristics
 
 pytest.importorskip("datatrove", reason="the owner of the presets, to compare with")
@@ -121,6 +123,58 @@ def test_the_sample_meets_most_reasons(real_raw: Path) -> None:
 def test_agreement_on_many_documents(real_raw: Path, words: str, least: float) -> None:
     share, different = agreement(real_raw, words, 400, 3)
     assert share >= least, "\n".join(different)
+
+
+def test_agreement_under_other_thresholds(real_raw: Path) -> None:
+    """Parameters mean what the owner means by them, also those that change what is counted."""
+    from datatrove.data import Document
+    from datatrove.pipeline.filters.c4_filters import C4QualityFilter
+    from datatrove.pipeline.filters.fineweb_quality_filter import FineWebQualityFilter
+    from datatrove.pipeline.filters.gopher_quality_filter import GopherQualityFilter
+    from datatrove.pipeline.filters.gopher_repetition_filter import GopherRepetitionFilter
+
+    cases: list[tuple[Any, dict[str, Any]]] = [
+        (
+            GopherRepetitionFilter,
+            {"dup_line_frac": None, "dup_para_frac": 0.05, "top_n_grams": ((1, 0.07), (3, 0.02)), "dup_n_grams": ((2, 0.4), (7, 0.01))},
+        ),
+        (
+            GopherQualityFilter,
+            {"min_doc_words": 20, "max_doc_words": 900, "max_avg_word_length": 4.6, "max_bullet_lines_ratio": 0.1, "min_stop_words": None},
+        ),
+        (GopherQualityFilter, {"min_doc_words": 1, "stop_words": ["der", "of", "("], "min_stop_words": 1, "max_symbol_word_ratio": 0.001}),
+        (
+            C4QualityFilter,
+            {"remove_citations": False, "filter_no_terminal_punct": False, "filter_curly_bracket": False, "min_num_sentences": 12},
+        ),
+        (
+            C4QualityFilter,
+            {"max_word_length": 12, "min_words_per_line": 9, "filter_javascript": False, "filter_policy": False, "min_num_sentences": 2},
+        ),
+        (
+            FineWebQualityFilter,
+            {
+                "line_punct_thr": 0.5,
+                "line_punct_exclude_zero": True,
+                "stop_chars": (",", "e"),
+                "short_line_length": 60,
+                "char_duplicates_ratio": 0.2,
+            },
+        ),
+    ]
+    texts = [text for found in documents(real_raw, 40, 7).values() for text in found[:12]]
+    batch = pa.record_batch([pa.array(texts, pa.large_string())], names=["text"])
+    for owner, options in cases:
+        theirs = signature(owner).parameters
+        given = {name: parameter.default for name, parameter in PARAMETERS.items() if name in theirs} | options
+        scorer = Heuristics(thresholds={name: list(value) if isinstance(value, tuple) else value for name, value in given.items()})
+        scorer.check()
+        scorer.load(None)
+        judge = owner(**options)
+        verdicts = [judge.filter(Document(text=text, id="")) for text in texts]
+        reasons = [None if verdict is True else verdict[1] for verdict in verdicts]
+        assert scorer.score(batch)["reason"].to_pylist() == reasons, options
+        assert len(set(reasons)) > 1, "the sample says little about these parameters"
 
 
 @pytest.mark.parametrize(

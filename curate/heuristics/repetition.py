@@ -277,30 +277,35 @@ def repeated_n_grams(glued, bytes_W, points_W, n_words, sizes, scratch, counts, 
         counts, row, column: where the results go.
     """
     kept_C, unique_W, keys_T = scratch.kept, scratch.chosen, scratch.keys
-    n_positions = n_words - sizes[0] + 1
-    _unique_from(glued, bytes_W, n_positions, scratch)
-    m = 0
-    for i in range(n_positions):
-        kept_C[m] = i
-        m += bytes_W[i + sizes[0]] - bytes_W[i] < unique_W[i]
-    bits = table_bits(m)
+    m = max(n_words - sizes[0] + 1, 0)
+    _unique_from(glued, bytes_W, m, scratch)
+    for i in range(m):
+        kept_C[i] = i
     for k in range(len(sizes)):
         size = sizes[k]
+        m = _not_unique(bytes_W, n_words, size, unique_W, kept_C, m)
+        bits = table_bits(m)
         cleared(keys_T, bits)
         repeated, resume = 0, 0
         for j in range(m):
             at = kept_C[j]
             if at < resume:
                 continue
-            if at + size > n_words:
-                break
-            first, last = bytes_W[at], bytes_W[at + size]
-            if last - first >= unique_W[at]:
-                continue
-            key, _ = hash_span(glued, first, last)
+            key, _ = hash_span(glued, bytes_W[at], bytes_W[at + size])
             slot = slot_of(keys_T, key, bits)
             if keys_T[slot] == key:
                 repeated += points_W[at + size] - points_W[at]
                 resume = at + size
             keys_T[slot] = key
         counts[row, column + k] = repeated
+
+
+@compiled
+def _not_unique(bytes_W, n_words, size, unique_W, kept_C, m):  # type: ignore[no-untyped-def]
+    """Keep the positions whose n-gram is not known to occur once; returns how many. A longer one is unique all the more."""
+    left = 0
+    for j in range(m):
+        at = kept_C[j]
+        kept_C[left] = at
+        left += (at + size <= n_words) & (bytes_W[min(at + size, n_words)] - bytes_W[at] < unique_W[at])
+    return left

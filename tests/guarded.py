@@ -1,0 +1,411 @@
+"""Memory that may not be left: arrays that end, or begin, at a page which kills the process when touched.
+
+Run as a program this is the child of ``test_kernel_bounds``: it hands such memory to the kernels, and writes down what it
+is about to try, so that the parent knows what it died of.
+
+    python guarded.py PART NOTES FOLDER
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import mmap
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+import curate.decontamination.index as evaluation_index
+import curate.heuristics.counting as counting
+import curate.kernels.minhash as minhash_kernels
+import curate.kernels.shingles as shingle_kernels
+from curate.decontamination.index import EvaluationIndex
+from curate.documents import text_bytes
+from curate.heuristics.english_words import word_tables
+from curate.heuristics.scratch import scratch_for
+from curate.kernels.folding import fold_tables
+from curate.kernels.shingles import shingle_sets
+from curate.scorers.contamination import Contamination
+from curate.scorers.heuristics import Heuristics
+from curate.scorers.minhash import MinHash
+from curate.scorers.scorer import Scorer
+
+ENDS, BEGINS = "ends at the fence", "begins at the fence"
+JUNK = 0xA5
+"""What working memory holds before use; no score may depend on it."""
+PRESETS = ["gopher@datatrove", "fineweb@datatrove", "c4@datatrove"]
+LONGEST = 130
+FEW = (7, 7, 14, 14)
+
+PASSAGES = {
+    "one word": "abcdefghijklmnopqrstuvwxyz",
+    "one-byte words": "a b ",
+    "words": "It is a truth universally acknowledged, that a single man in possession of a good fortune ",
+    "digits": "0123456789",
+    "numbers": "3.14 1,000 a1b 2.2.2 ",
+    "spaces": " ",
+    "newlines": "\n",
+    "one-byte lines": "a\n",
+    "line breaks": "a.\r\nb\x1c\x85c\u2028",
+    "punctuation": ".,;:!?()'\"-/",
+    "full stops": ".",
+    "brackets": "[edit] [12] [] [citation needed] {x} ",
+    "citation cut off": "b. [1234567890",
+    "phrases": "lorem ipsum javascript terms of use privacy policy uses cookies. ",
+    "Kelvin": "use coo\u212aies ",
+    "bullets": "• a…\n- b...\n",
+    "English": "(I don't) U.S. it's cannot; 3km A$5 x/Mr. :-) °C. well-known--so ",
+    "addresses": "http://ab.cd:80/e?f#g me@ij.kl 8.8.4.4 ",
+    "apostrophes": "'s’s",
+    "two bytes": "é",
+    "modifier letters": "ʼa",
+    "three bytes": "中",
+    "alone and not": "中a",
+    "Thai": "กำแพง ",
+    "Hangul": "한국어 ",
+    "marks": "e\u0301\u0301",
+    "several": "ো한ǰ",
+    "wide spaces": "\u3000a",
+    "Arabic": "١٢٬٣ ، كتاب ",
+    "four bytes": "😀",
+    "four bytes at the end of a word": "ab😀",
+    "beyond Unicode 14": "\U0010ffff",
+    "mixed": "aé中😀 1.é\u0301",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PAGE = mmap.PAGESIZE
+_kept: list[mmap.mmap] = []
+
+
+class Fence:
+    """Room for ``n_bytes`` between two pages that may be neither read nor written."""
+
+    def __init__(self, n_bytes: int) -> None:
+        room = -(-max(n_bytes, 1) // _PAGE) * _PAGE
+        region = mmap.mmap(-1, room + 2 * _PAGE)
+        _kept.append(region)  # never unmapped: arrays may outlive this object
+        everything = np.frombuffer(region, np.uint8)
+        first = everything.ctypes.data
+        for page in (first, first + _PAGE + room):
+            if _libc.mprotect(ctypes.c_void_p(page), ctypes.c_size_t(_PAGE), 0):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        self.inside = everything[_PAGE : _PAGE + room]
+
+    def array(self, like: np.ndarray, side: str) -> np.ndarray:
+        """Room for an array like another, whose first or last byte is next to a fence."""
+        n_bytes = like.nbytes
+        held = self.inside[len(self.inside) - n_bytes :] if side == ENDS else self.inside[:n_bytes]
+        return held.view(like.dtype).reshape(like.shape)
+
+
+def fenced(array: np.ndarray, side: str = ENDS) -> np.ndarray:
+    """A copy of an array next to a fence, read-only if the array is."""
+    copy = Fence(array.nbytes).array(array, side)
+    copy[...] = array
+    copy.flags.writeable = array.flags.writeable
+    return copy
+
+
+class TextFences:
+    """Columns of texts in fenced memory, the memory used again for the next."""
+
+    def __init__(self, n_bytes: int, n_texts: int) -> None:
+        self._data, self._offsets = Fence(n_bytes), Fence(8 * (n_texts + 1))
+
+    def batch(self, texts: Sequence[bytes | None], side: str, skipped: int = 0) -> pa.RecordBatch:
+        """A batch of these texts but the first few; offsets and text are next to a fence. Valid until the next one."""
+        content = np.frombuffer(b"".join(text or b"" for text in texts), np.uint8)
+        bounds = np.cumsum([0, *(len(text or b"") for text in texts)], dtype=np.int64)
+        data, offsets = self._data.array(content, side), self._offsets.array(bounds, side)
+        data[...], offsets[...] = content, bounds
+        validity = pa.array([text is not None for text in texts]).buffers()[1]
+        buffers = [validity, _buffer(offsets), _buffer(data)]
+        column = pa.Array.from_buffers(pa.large_string(), len(texts), buffers)
+        return pa.record_batch({"text": column[skipped:]})
+
+
+def _buffer(array: np.ndarray) -> pa.Buffer:
+    return pa.foreign_buffer(array.ctypes.data, array.nbytes, base=array)
+
+
+def ordinary(texts: Sequence[bytes | None]) -> pa.RecordBatch:
+    """The same texts in memory that nobody watches."""
+    return pa.record_batch({"text": pa.array(texts, pa.large_binary()).view(pa.large_string())})
+
+
+class ScratchFences:
+    """Working memory of ``scratch_for``, to the byte what it asks for, every array next to a fence and full of junk."""
+
+    def __init__(self, longest: int, n_line_bytes: int = 0) -> None:
+        self._fences = [Fence(array.nbytes) for array in scratch_for(longest, n_line_bytes)]
+
+    def scratch(self, longest: int, n_line_bytes: int, side: str) -> Any:
+        """As ``scratch_for``; the memory of the one before is used again."""
+        wanted = scratch_for(longest, n_line_bytes)
+        made: dict[int, np.ndarray] = {}
+        arrays = []
+        for fence, array in zip(self._fences, wanted, strict=True):
+            place = array.ctypes.data
+            if place not in made:
+                made[place] = fence.array(array, side)
+                made[place].view(np.uint8)[: 1 << 16] = JUNK
+            twin = made[place]
+            if not array.flags.writeable:
+                twin = twin.view()
+                twin.flags.writeable = False
+            arrays.append(twin)
+        return type(wanted)(*arrays)
+
+
+class Target(NamedTuple):
+    """Something to hand texts to.
+
+    Args:
+        score: gives what can be compared, one for each text.
+        prepare: called with the longest text's bytes and the side before ``score``.
+        steps: which lengths to try of a text alone, behind others, at the other fence, and cut off at its beginning: 1 for every.
+    """
+
+    score: Callable[[pa.RecordBatch], list[Any]]
+    prepare: Callable[[int, str], None] = lambda longest, side: None
+    steps: tuple[int, int, int, int] = (1, 1, 4, 4)
+
+
+def _rows(scorer: Scorer) -> Callable[[pa.RecordBatch], list[Any]]:
+    def score(batch: pa.RecordBatch) -> list[Any]:
+        scored = scorer.score(batch)
+        columns = [column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column for column in scored]
+        return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+    return score
+
+
+def minhash(folder: Path) -> Iterator[Target]:
+    yield Target(_rows(MinHash()))
+    yield Target(_rows(MinHash(ngram=1, bands=1, rows=3)), steps=FEW)
+
+
+def shingles(folder: Path) -> Iterator[Target]:
+    def sets(ngram: int) -> Callable[[pa.RecordBatch], list[Any]]:
+        def score(batch: pa.RecordBatch) -> list[Any]:
+            bounds, hashes = shingle_sets(*text_bytes(batch["text"]), ngram)
+            return [hashes[a:b].tobytes() for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+        return score
+
+    yield Target(sets(1))
+    yield Target(sets(5), steps=FEW)
+
+
+def contamination(folder: Path) -> Iterator[Target]:
+    """Of the very passages: every longer text has matches."""
+    passages = folder / "passages.txt"
+    passages.write_text("\n".join((passage.replace("\n", " ") * 60)[:300] for passage in PASSAGES.values()) + "\n", encoding="utf-8")
+    scorer = Contamination(files=str(passages), ngram=6, shortest=4, distinct=1)
+    scorer.fit(pa.table({"text": pa.array([], pa.large_string())}), folder)
+    scorer.load(folder)
+    index: EvaluationIndex = scorer._index
+    index.index = type(index.index)(*map(fenced, index.index))
+    yield Target(_rows(scorer))
+
+
+def _fenced_heuristics(longest: int, steps: tuple[int, int, int, int], **options: Any) -> Target:
+    scorer = Heuristics(**options)
+    scorer.check()
+    scorer.load(None)
+    counter = scorer._counter
+    counter.lexicon = type(counter.lexicon)(*(fenced(part) if isinstance(part, np.ndarray) else part for part in counter.lexicon))
+    fences = {}
+    sides = [ENDS]
+
+    def make(n_bytes: int, n_line_bytes: int = 0) -> Any:
+        size = max(longest, n_line_bytes, n_bytes)
+        if size not in fences:
+            fences[size] = ScratchFences(size, size)
+        return fences[size].scratch(n_bytes, n_line_bytes, sides[0])
+
+    def prepare(n_bytes: int, side: str) -> None:
+        sides[0] = side
+        counter._scratch = make(n_bytes)
+
+    counting.scratch_for = make  # asked for more, or with spaCy's words for every batch
+    rows = _rows(scorer)
+
+    def score(batch: pa.RecordBatch) -> list[Any]:
+        given = counter._scratch
+        scored = rows(batch)
+        if given is not counter._scratch:
+            raise AssertionError("the working memory was changed for other: none of what was scored stood next to a fence")
+        return scored
+
+    return Target(score, prepare, steps)
+
+
+def heuristics(folder: Path, longest: int = LONGEST + 100) -> Iterator[Target]:
+    yield _fenced_heuristics(longest, (1, 8, 8, 8), preset=PRESETS)
+    for preset in PRESETS:
+        yield _fenced_heuristics(longest, (16, 32, 32, 32), preset=preset)
+    sizes: dict[str, Any] = {"top_n_grams": {1: 0.1, 2: 0.1, 64: 0.1}, "dup_n_grams": {1: 0.1, 3: 0.1, 64: 0.1}}
+    yield _fenced_heuristics(longest, FEW, preset=PRESETS, thresholds={**sizes, "stop_words": [], "max_word_length": 1})
+
+
+def spacy_words(folder: Path) -> Iterator[Target]:
+    yield _fenced_heuristics(1 << 14, FEW, preset=PRESETS, words="spacy")
+
+
+def fence_tables() -> None:
+    """Let the kernels look things up in tables that end at a fence."""
+    folds, words = type(fold_tables())(*map(fenced, fold_tables())), type(word_tables())(*map(fenced, word_tables()))
+    minhash_kernels.fold_tables = shingle_kernels.fold_tables = evaluation_index.fold_tables = lambda: folds
+    counting.word_tables = lambda: words
+
+
+@cache
+def cut_passages(name: str) -> list[bytes]:
+    """A passage again and again, cut off after every number of bytes up to LONGEST, in the middle of characters too."""
+    content = (PASSAGES[name] * LONGEST).encode()
+    return [content[:n] for n in range(LONGEST + 1)]
+
+
+def tail_passages(name: str) -> list[bytes]:
+    """The same, but whole at its end: it may begin in the middle of a character."""
+    content = (PASSAGES[name] * LONGEST).encode()
+    return [content[len(content) - n :] for n in range(LONGEST + 1)]
+
+
+class Notes:
+    """Where the parent reads what was tried last."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+
+    def __call__(self, note: str) -> None:
+        os.pwrite(self._file, f"{note[:500]:<500}".encode()[:600], 0)
+
+
+def _same(target: Target, batch: pa.RecordBatch, expected: Sequence[Any], what: str) -> None:
+    found = target.score(batch)
+    if found != list(expected):
+        raise AssertionError(f"what surrounds a text changes its score: {what}: {found} is not {list(expected)}")
+
+
+def all_lengths(targets: Iterator[Target], note: Notes) -> None:
+    """Every passage at every length: alone, behind another text, and with a null row and a row cut off by slicing."""
+    fences = TextFences(LONGEST + 100, 8)
+    before = (PASSAGES["words"] * 2).encode()[:100]
+    for number, target in enumerate(targets):
+        ways = [
+            (target.steps[0], ENDS, cut_passages, [], ""),
+            (target.steps[1], ENDS, cut_passages, [before, None], ", behind a sliced-off text and a null"),
+            (target.steps[2], BEGINS, cut_passages, [], ""),
+            (target.steps[3], ENDS, tail_passages, [], ", cut off at the beginning"),
+        ]
+        for name, (step, side, cut, others, how) in itertools.product(PASSAGES, ways):
+            texts = cut(name)[::step]
+            target.prepare(LONGEST, ENDS)
+            expected = target.score(ordinary(texts))
+            for text, score in zip(texts, expected, strict=True):
+                what = f"variant {number}, {len(text)} bytes of {name!r}{how}, {side}"
+                note(what)
+                target.prepare(len(text), side)
+                batch = fences.batch([*others, text], side, skipped=min(1, len(others)))
+                _same(target, batch, [*target.score(ordinary(others[1:])), score], what)
+
+
+LARGE = 1 << 20
+DEMANDING = {
+    "one-byte words": b"a b ",
+    "one-byte words that differ": b"a b c d e f g h i j k l m n o p q r s t u v w x y z ",
+    "characters of three bytes": "中文".encode(),
+    "words of one and three bytes": "中a".encode(),
+    "words of one and two bytes": "ʼa".encode(),
+    "newlines": b"\n",
+    "one-byte lines": b"a\n",
+    "kept lines": b"a.\n",
+    "one word": b"a",
+    "one word beyond ASCII": "é".encode(),
+    "marks": "\u0301".encode(),
+    "brackets": b"(",
+    "closing brackets and full stops": b").",
+    "citations": b"[1].\n",
+    "names in pieces": b"x/Mr. ",
+    "contractions": b"don't ",
+    "spaces": b" ",
+    "digits": b"1",
+}  # fmt: skip
+
+
+def largest_demands(targets: Iterator[Target], note: Notes) -> None:
+    """A megabyte of the worst, then many short texts with the working memory as the long one left it."""
+    fences = TextFences(LARGE + (1 << 18), 600)
+    short = [text for name in PASSAGES for text in cut_passages(name)[1:130:8]]
+    for number, target in enumerate(targets):
+        target.prepare(LONGEST, ENDS)
+        alone = target.score(ordinary(short))
+        for name, repeated in DEMANDING.items():
+            what = f"variant {number}, a megabyte of {name!r}"
+            text = (repeated * (LARGE // len(repeated) + 1))[:LARGE]
+            for side in (ENDS, BEGINS):
+                note(f"{what}, {side}")
+                target.prepare(LARGE, side)
+                first = target.score(fences.batch([text], side))
+            note(f"{what}, short texts behind it")
+            target.prepare(LARGE, ENDS)
+            _same(target, fences.batch([text, *short], ENDS), [*first, *alone], what)
+
+
+def valid_texts(targets: Iterator[Target], note: Notes) -> None:
+    """As ``all_lengths``, for what needs valid UTF-8: many texts a batch."""
+    fences = TextFences(1 << 14, LONGEST + 1)
+    for number, target in enumerate(targets):
+        for name in PASSAGES:
+            texts: list[bytes | None] = [text.decode(errors="ignore").encode() for text in cut_passages(name)]
+            target.prepare(LONGEST, ENDS)
+            expected = target.score(ordinary(texts))
+            for side in (ENDS, BEGINS):
+                note(f"variant {number}, all lengths of {name!r}, {side}")
+                target.prepare(LONGEST, side)
+                _same(target, fences.batch(texts, side), expected, name)
+
+
+def beyond(note: Notes, side: str) -> None:
+    """Commit the very crime, to prove that it is found."""
+    array = fenced(np.zeros(100, np.uint8), side)
+    kernel = shingle_kernels.shingle_sets
+    bounds = np.array([0, 101], np.int64) if side == ENDS else np.array([-1, 100], np.int64)
+    note(f"reading one byte too much, {side}")
+    kernel(array, bounds, 1)
+
+
+PARTS: dict[str, Callable[[Path, Notes], None]] = {
+    "minhash": lambda folder, note: all_lengths(minhash(folder), note),
+    "shingles": lambda folder, note: all_lengths(shingles(folder), note),
+    "contamination": lambda folder, note: all_lengths(contamination(folder), note),
+    "heuristics": lambda folder, note: all_lengths(heuristics(folder), note),
+    "spacy": lambda folder, note: valid_texts(spacy_words(folder), note),
+    "large minhash": lambda folder, note: largest_demands(minhash(folder), note),
+    "large shingles": lambda folder, note: largest_demands(shingles(folder), note),
+    "large contamination": lambda folder, note: largest_demands(contamination(folder), note),
+    "large heuristics": lambda folder, note: largest_demands(heuristics(folder, LARGE), note),
+    "beyond the end": lambda folder, note: beyond(note, ENDS),
+    "before the start": lambda folder, note: beyond(note, BEGINS),
+}
+
+
+def main(part: str, notes: str, folder: str) -> None:
+    note = Notes(notes)
+    note("building tables")
+    fence_tables()
+    PARTS[part](Path(folder), note)
+    note("done")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
