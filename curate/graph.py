@@ -5,7 +5,7 @@ Everything that can be wrong without reading the corpus is found here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -60,11 +60,14 @@ def build(
             add(Fit(specs[name], scorer, sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))))
         add(ScoreStage(specs[name], scorer, sample is not None))
     tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)
-    schema = pa.schema([f.with_name(n) for n, f in known.items()])
     if config.dedup:
-        add(_dedup(config.dedup, schema, ingest))
+        add(_dedup(config.dedup, _schema(known), ingest))
+        known |= {f"{DEDUP}.{f.name}": f for f in VERDICTS}
+    schema = _schema(known)
     if rules := _rules(config):
-        add(Select(selection.resolve(rules, schema, tokens), tokens))
+        resolved = selection.resolve(rules, schema, tokens)
+        _check_reasons(resolved)
+        add(Select(resolved, tokens))
     length = config.mix.length or (tokens if config.mix.byte_budget is None and tokens else "n_bytes")
     _check_length(length, known, config)
     add(MixStage(config.mix, build_mixer(config, plugin_paths), length, bool(rules), config.seed))
@@ -83,10 +86,10 @@ def _signatures(config: Dedup | None) -> dict[str, ScorerSpec]:
 def _dedup(config: Dedup, schema: pa.Schema, ingest: IngestStage) -> DedupStage:
     """The stage between scores and selection."""
     for group in config.among:
-        if f"{group}.keep" not in schema.names:
-            groups = sorted(name.removesuffix(".keep") for name in schema.names if name.endswith(".keep") and not name.startswith(DEDUP))
+        groups = sorted(name.removesuffix(".keep") for name in schema.names if name.endswith(".keep"))
+        if group not in groups or not pa.types.is_boolean(schema.field(f"{group}.keep").type):
             near = nearest(group, groups) if groups else "add the scorer that decides, for instance heuristics"
-            raise ConfigError(f"{group!r} decides nothing", where="dedup.among", expected="a scorer with a column `keep`", fix=near)
+            raise ConfigError(f"{group!r} decides nothing", where="dedup.among", expected="a scorer with a boolean column `keep`", fix=near)
     better = better_end(config.column, schema) if config.column else None
     return DedupStage(config, better, tuple(dict.fromkeys(file.source for file in ingest.listing.files)) if config.keep == "first" else ())
 
@@ -96,6 +99,20 @@ def _rules(config: PipelineConfig) -> list[Rule]:
     if config.dedup is None or any(rule.verdict == DEDUP for rule in config.select):
         return config.select
     return [Rule(verdict=DEDUP, reason=DUPLICATE), *config.select]
+
+
+def _check_reasons(rules: Sequence[Rule]) -> None:
+    """Copies are counted apart from what is dropped, by their reasons: no other rule may give the same."""
+    copies = {code for rule in rules if rule.verdict == DEDUP for code in rule.codes}
+    for rule in rules:
+        shared = copies & set(rule.codes) if rule.verdict != DEDUP else set()
+        if shared:
+            raise ConfigError(
+                f"the reason {min(shared)!r} is given by dedup too",
+                where=f"select: rule on {rule.verdict or rule.column!r}",
+                expected="a reason of its own, so that copies can be counted",
+                fix="rename it, or write `- {verdict: dedup, reason: duplicate}`",
+            )
 
 
 def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> Mixer:
@@ -115,13 +132,16 @@ def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> Mixer:
 
 
 def known_columns(config: PipelineConfig, scorers: dict[str, Scorer]) -> dict[str, pa.Field]:
-    """Every column this pipeline can name, by full name."""
+    """Every column that scorers and dedup can name, by full name."""
     known = {f.name: f for f in documents.schema(extras_schema(config.ingest.sources))}
     for name, scorer in scorers.items():
         known |= {f"{name}.{f.name}": f for f in scorer.outputs}
-    if config.dedup:
-        known |= {f"{DEDUP}.{f.name}": f for f in VERDICTS}
     return known
+
+
+def _schema(known: dict[str, pa.Field]) -> pa.Schema:
+    """The columns under the names pipelines use."""
+    return pa.schema([field.with_name(name) for name, field in known.items()])
 
 
 def _in_order(scorers: dict[str, Scorer]) -> list[str]:

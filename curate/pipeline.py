@@ -20,7 +20,7 @@ from rich.markup import escape
 
 from curate import graph, planning
 from curate.config import Circumstance, PipelineConfig, load_circumstance, load_pipeline
-from curate.corpus import INGEST, RUN_FILE, Corpus, read_times
+from curate.corpus import DEDUP, INGEST, RUN_FILE, Corpus, read_times
 from curate.engine import Engine, InProcess
 from curate.errors import ConfigError, CurateError, StaleOutputError, nearest
 from curate.manifest import Manifest, StageEntry, differences, dump
@@ -142,9 +142,10 @@ class Pipeline:
                 if name in manifest.stages:
                     self.stages[name].tidy(self.corpus)
             todo = [name for name in wanted if name not in manifest.stages]
+            if DEDUP in todo and not self._is_trial:
+                planning.check_preferences(self)
             if INGEST in todo and self._mix_stage in wanted and not self._is_trial and not self._begun():
                 planning.check_domains(self)
-                planning.check_preferences(self)
                 progress.note("[dim]looking at a sample of the inputs[/]")
                 planning.preflight(self)
             if todo:

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import sampling
-from curate.config import Circumstance, Ingest, Mix
-from curate.corpus import INGEST, Corpus
+from curate.config import Circumstance, Emit, Ingest, Mix
+from curate.corpus import DEDUP, INGEST, Corpus
 from curate.dedup import Dedup, preferred
 from curate.engine import InProcess
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
@@ -36,6 +36,7 @@ PREFLIGHT_BYTES = 1 << 20
 LEARNED_SHARE = 0.3
 # A sample's token counts err; a mixture is refused before the work only beyond this margin.
 PREFLIGHT_MARGIN = 1.25
+SHOWN_SOURCES = 5
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _try(
             "mix": mix.model_copy(update={**lifted, "max_epochs": 1e4}),
             "select": config.select if select else [],
             "dedup": _on_any_source(config.dedup) if select else None,
+            "emit": config.emit if select else _without_dedup(config.emit),
         }
     )
     most = int(LEARNED_SHARE * sum(d.n_bytes for d in drawn) / cut)
@@ -139,7 +141,9 @@ def _try(
         corpus = trial.run(engine=InProcess(), until=until)
     except (InfeasibleMixtureError, ConfigError):
         # The sample may lack a domain that the mixture names, or hold too little of it: amounts come without the mixer.
-        natural = sampled.model_copy(update={"mix": Mix(name=mix.name, length=mix.length), "select": [], "dedup": None})
+        natural = sampled.model_copy(
+            update={"mix": Mix(name=mix.name, length=mix.length), "select": [], "dedup": None, "emit": _without_dedup(config.emit)}
+        )
         trial = make(natural, Circumstance(engine="process"), pipeline.plugin_paths, most)
         corpus = trial.run(engine=InProcess(), until=until)
     return corpus, {name: spent["seconds"] for name, spent in trial.times().items()}
@@ -148,6 +152,11 @@ def _try(
 def _on_any_source(config: Dedup | None) -> Dedup | None:
     """The same work without a preference: a sample has files of its own."""
     return config.model_copy(update={"prefer": ()}) if config else None
+
+
+def _without_dedup(emit: Emit) -> Emit:
+    """Shards of a corpus in which nobody looked for copies."""
+    return emit.model_copy(update={"carry": [name for name in emit.carry if not name.startswith(f"{DEDUP}.")]})
 
 
 def _written(sources: list[Source], drawn: Drawn, path: Path, cut: int) -> Source:
@@ -188,7 +197,8 @@ def check_preferences(pipeline: Pipeline) -> None:
                 f"dedup prefers {pattern!r}, and no source has that name",
                 where="dedup.prefer",
                 expected="a name of an input file, or a pattern that matches some",
-                fix=nearest(pattern, names),
+                fix=f"sources are {', '.join(names[:SHOWN_SOURCES])}"
+                + (f" and {len(names) - SHOWN_SOURCES:,} more" if len(names) > SHOWN_SOURCES else ""),
             )
 
 

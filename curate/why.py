@@ -117,8 +117,12 @@ def _account(corpus: Corpus, doc_id: bytes) -> list[Any]:
     if len(places) > 1:
         blocks.append(Text(f"{len(places)} exact copies in the corpus", style="yellow"))
     copies = find_copies(corpus, doc_id)
-    for part, row in places:
+    for part, row in places[:SHOWN_COPIES]:
         blocks += [Text(), _one(corpus, part, row)]
+    if len(places) > SHOWN_COPIES:
+        blocks += [Text(), Text(f"and {len(places) - SHOWN_COPIES:,} more exact copies", style="dim")]
+    # The rows of exact copies are of one cluster.
+    blocks += _cluster(corpus, *places[0])
     blocks += [Text(), _copies(corpus, copies)]
     return blocks
 
@@ -139,8 +143,6 @@ def _one(corpus: Corpus, part: Part, row: int) -> Table:
         table.add_row(name, _shown(values[name]))
     if corpus.is_selected and not values["selection.keep"]:
         table.add_row("verdict", Text(f"dropped: {values['selection.reason']}", style="red"))
-    if values.get(f"{DEDUP}.cluster") is not None:
-        table.add_row("near or exact copies", _cluster(corpus, values[f"{DEDUP}.cluster"]))
     for group, span in _matched(values):
         table.add_row(f"{group}: matched", Text(_visible(span), style="yellow"))
     text = _visible(values["text"])
@@ -154,23 +156,38 @@ def _for_machines(field: pa.Field) -> bool:
     return is_sketch or (field.metadata or {}).get(b"unit") == b"band key"
 
 
-def _cluster(corpus: Corpus, cluster: bytes) -> Table:
-    """The documents that dedup takes for one, the kept one first."""
-    columns = ["doc_id", "source", "source_row", *(f"{DEDUP}.{name}" for name in ("cluster", "keep", "similarity"))]
-    target = pa.scalar(cluster, DOC_ID)
-    members = []
-    for part in corpus.parts:
-        rows = corpus.read(part, columns)
-        members += rows.filter(pc.equal(rows[f"{DEDUP}.cluster"], target)).to_pylist()
-    members.sort(key=lambda m: (not m[f"{DEDUP}.keep"], -(m[f"{DEDUP}.similarity"] or 0.0), m["doc_id"], m["source"], m["source_row"]))
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for m in members[:SHOWN_COPIES]:
+def _cluster(corpus: Corpus, part: Part, row: int) -> list[Any]:
+    """The documents that dedup takes for one, the kept one first; nothing where a document is alone."""
+    if DEDUP not in corpus.groups():
+        return []
+    cluster = corpus.read(part, [f"{DEDUP}.cluster"])[f"{DEDUP}.cluster"][row]
+    if not cluster.is_valid:
+        return []
+    columns = ["doc_id", "source", "source_row", *(f"{DEDUP}.{name}" for name in ("keep", "similarity"))]
+    found = []
+    for other in corpus.parts:
+        own = corpus.read(other, [f"{DEDUP}.cluster"])[f"{DEDUP}.cluster"]
+        hits = pc.indices_nonzero(pc.equal(own, cluster))
+        if len(hits):
+            found.append(corpus.read(other, columns).take(hits))
+    members = pa.concat_tables(found)
+    order = pc.sort_indices(
+        members,
+        sort_keys=[
+            (f"{DEDUP}.keep", "descending"),
+            (f"{DEDUP}.similarity", "descending"),
+            ("source", "ascending"),
+            ("source_row", "ascending"),
+        ],
+    )
+    table = Table(title="one document to dedup", title_justify="left", title_style="bold", box=None, pad_edge=False, show_header=False)
+    for m in members.take(order[:SHOWN_COPIES]).to_pylist():
         kept = m[f"{DEDUP}.keep"]
         said = "kept" if kept else f"similarity {m[f'{DEDUP}.similarity']:.3f}"
         table.add_row(m["doc_id"].hex()[:12], f"{m['source']}, row {m['source_row']:,}", Text(said, style="green" if kept else "red"))
     if len(members) > SHOWN_COPIES:
         table.add_row("", f"and {len(members) - SHOWN_COPIES:,} more")
-    return table
+    return [Text(), table]
 
 
 def _matched(values: dict[str, Any]) -> Iterator[tuple[str, str]]:

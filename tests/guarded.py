@@ -40,7 +40,14 @@ ENDS, BEGINS = "ends at the fence", "begins at the fence"
 JUNK = 0xA5
 """What working memory holds before use; no score may depend on it."""
 PRESETS = ["gopher@datatrove", "fineweb@datatrove", "c4@datatrove"]
+UNUSUAL = {
+    "top_n_grams": {1: 0.1, 2: 0.1, 64: 0.1},
+    "dup_n_grams": {1: 0.1, 3: 0.1, 64: 0.1},
+    "stop_words": [],
+    "max_word_length": 1,
+}
 LONGEST = 130
+LARGE = 1 << 19
 FEW = (7, 7, 14, 14)
 
 PASSAGES = {
@@ -175,7 +182,7 @@ class Target(NamedTuple):
 
     score: Callable[[pa.RecordBatch], list[Any]]
     prepare: Callable[[int, str], None] = lambda longest, side: None
-    steps: tuple[int, int, int, int] = (1, 1, 4, 4)
+    steps: tuple[int, ...] = (1, 1, 4, 4)
 
 
 def _rows(scorer: Scorer) -> Callable[[pa.RecordBatch], list[Any]]:
@@ -216,7 +223,8 @@ def contamination(folder: Path) -> Iterator[Target]:
     yield Target(_rows(scorer))
 
 
-def _fenced_heuristics(longest: int, steps: tuple[int, int, int, int], **options: Any) -> Target:
+def _fenced_heuristics(longest: int, steps: tuple[int, ...], whole: bool = False, **options: Any) -> Target:
+    """The counting of the rules, the only part with kernels; or all of the scorer, fifteen times slower."""
     scorer = Heuristics(**options)
     scorer.check()
     scorer.load(None)
@@ -236,7 +244,7 @@ def _fenced_heuristics(longest: int, steps: tuple[int, int, int, int], **options
         counter._scratch = make(n_bytes)
 
     counting.scratch_for = make  # asked for more, or with spaCy's words for every batch
-    rows = _rows(scorer)
+    rows = _rows(scorer) if whole else lambda batch: counter.counts(batch["text"]).tolist()
 
     def score(batch: pa.RecordBatch) -> list[Any]:
         given = counter._scratch
@@ -248,12 +256,17 @@ def _fenced_heuristics(longest: int, steps: tuple[int, int, int, int], **options
     return Target(score, prepare, steps)
 
 
-def heuristics(folder: Path, longest: int = LONGEST + 100) -> Iterator[Target]:
-    yield _fenced_heuristics(longest, (1, 8, 8, 8), preset=PRESETS)
+def heuristics(folder: Path) -> Iterator[Target]:
+    yield _fenced_heuristics(600, (1, 4, 4, 4), preset=PRESETS)
     for preset in PRESETS:
-        yield _fenced_heuristics(longest, (16, 32, 32, 32), preset=preset)
-    sizes: dict[str, Any] = {"top_n_grams": {1: 0.1, 2: 0.1, 64: 0.1}, "dup_n_grams": {1: 0.1, 3: 0.1, 64: 0.1}}
-    yield _fenced_heuristics(longest, FEW, preset=PRESETS, thresholds={**sizes, "stop_words": [], "max_word_length": 1})
+        yield _fenced_heuristics(600, FEW, preset=preset)
+    yield _fenced_heuristics(600, (32, 32, 64, 64), whole=True, preset=PRESETS)
+    yield _fenced_heuristics(600, FEW, preset=PRESETS, thresholds=UNUSUAL)
+
+
+def large_heuristics(folder: Path) -> Iterator[Target]:
+    yield _fenced_heuristics(LARGE, (), preset=PRESETS)
+    yield _fenced_heuristics(LARGE, (), preset=PRESETS, thresholds=UNUSUAL)
 
 
 def spacy_words(folder: Path) -> Iterator[Target]:
@@ -283,11 +296,17 @@ def tail_passages(name: str) -> list[bytes]:
 class Notes:
     """Where the parent reads what was tried last."""
 
-    def __init__(self, path: str) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+    WIDTH = 2000
+
+    def __init__(self, file: int, subject: str = "") -> None:
+        self._file, self._subject = file, subject
+
+    def about(self, subject: str) -> Notes:
+        """Notes that begin with this word."""
+        return Notes(self._file, f"{subject}: ")
 
     def __call__(self, note: str) -> None:
-        os.pwrite(self._file, f"{note[:500]:<500}".encode()[:600], 0)
+        os.pwrite(self._file, (self._subject + note).encode()[: self.WIDTH].ljust(self.WIDTH), 0)
 
 
 def _same(target: Target, batch: pa.RecordBatch, expected: Sequence[Any], what: str) -> None:
@@ -310,16 +329,16 @@ def all_lengths(targets: Iterator[Target], note: Notes) -> None:
         for name, (step, side, cut, others, how) in itertools.product(PASSAGES, ways):
             texts = cut(name)[::step]
             target.prepare(LONGEST, ENDS)
+            others_expected = target.score(ordinary(others[1:]))
             expected = target.score(ordinary(texts))
             for text, score in zip(texts, expected, strict=True):
                 what = f"variant {number}, {len(text)} bytes of {name!r}{how}, {side}"
                 note(what)
                 target.prepare(len(text), side)
                 batch = fences.batch([*others, text], side, skipped=min(1, len(others)))
-                _same(target, batch, [*target.score(ordinary(others[1:])), score], what)
+                _same(target, batch, [*others_expected, score], what)
 
 
-LARGE = 1 << 20
 DEMANDING = {
     "one-byte words": b"a b ",
     "one-byte words that differ": b"a b c d e f g h i j k l m n o p q r s t u v w x y z ",
@@ -343,20 +362,19 @@ DEMANDING = {
 
 
 def largest_demands(targets: Iterator[Target], note: Notes) -> None:
-    """A megabyte of the worst, then many short texts with the working memory as the long one left it."""
+    """Half a megabyte of the worst, then many short texts with the working memory as the long one left it."""
     fences = TextFences(LARGE + (1 << 18), 600)
     short = [text for name in PASSAGES for text in cut_passages(name)[1:130:8]]
     for number, target in enumerate(targets):
         target.prepare(LONGEST, ENDS)
         alone = target.score(ordinary(short))
         for name, repeated in DEMANDING.items():
-            what = f"variant {number}, a megabyte of {name!r}"
+            what = f"variant {number}, {LARGE} bytes of {name!r}"
             text = (repeated * (LARGE // len(repeated) + 1))[:LARGE]
-            for side in (ENDS, BEGINS):
-                note(f"{what}, {side}")
-                target.prepare(LARGE, side)
-                first = target.score(fences.batch([text], side))
-            note(f"{what}, short texts behind it")
+            note(f"{what}, {BEGINS}")
+            target.prepare(LARGE, BEGINS)
+            first = target.score(fences.batch([text], BEGINS))
+            note(f"{what}, short texts behind it, {ENDS}")
             target.prepare(LARGE, ENDS)
             _same(target, fences.batch([text, *short], ENDS), [*first, *alone], what)
 
@@ -375,32 +393,69 @@ def valid_texts(targets: Iterator[Target], note: Notes) -> None:
                 _same(target, fences.batch(texts, side), expected, name)
 
 
-def beyond(note: Notes, side: str) -> None:
+def arbitrary_texts(targets: Iterator[Target], note: Notes) -> None:
+    """Texts of up to 600 bytes, of pieces of the passages or of any bytes at all, drawn from a seed."""
+    fences = TextFences(600, 1)
+    for number, target in enumerate(targets):
+        random = np.random.default_rng(7)
+        pieces = [content for name in PASSAGES for content in cut_passages(name)[1:30]]
+        for i in range(200):
+            chosen = [pieces[at] for at in random.integers(0, len(pieces), random.integers(1, 60))]
+            text = b"".join(chosen)[:600] if i % 2 else random.bytes(int(random.integers(1, 300)))
+            what = f"variant {number}, {text.hex()}"
+            note(what)
+            target.prepare(len(text), ENDS)
+            expected = target.score(ordinary([text]))
+            for side in (ENDS, BEGINS):
+                target.prepare(len(text), side)
+                _same(target, fences.batch([text], side), expected, what)
+
+
+def read_beyond(note: Notes, side: str) -> None:
     """Commit the very crime, to prove that it is found."""
     array = fenced(np.zeros(100, np.uint8), side)
-    kernel = shingle_kernels.shingle_sets
-    bounds = np.array([0, 101], np.int64) if side == ENDS else np.array([-1, 100], np.int64)
+    bounds = np.array([0, 101] if side == ENDS else [-1, 100], np.int64)
     note(f"reading one byte too much, {side}")
-    kernel(array, bounds, 1)
+    shingle_sets(array, bounds, 1)
+
+
+def short_memory(note: Notes, n_too_few: int) -> None:
+    """Count in working memory for fewer bytes than the text has."""
+    scorer = Heuristics(preset=PRESETS)
+    scorer.load(None)
+    text = b"a b " * 100
+    scratch = ScratchFences(len(text)).scratch(len(text) - n_too_few, 0, ENDS)
+    scorer._counter._scratch_for = lambda longest: scratch
+    note(f"working memory for {n_too_few} bytes too few")
+    scorer.score(ordinary([text]))
+
+
+SMALL, LARGER = (all_lengths, arbitrary_texts), (largest_demands,)
+FOLDING = (minhash, shingles, contamination)
+
+
+def _each(ways: Sequence[Any], sources: Sequence[Any]) -> Callable[[Path, Notes], None]:
+    def go(folder: Path, note: Notes) -> None:
+        for way, source in itertools.product(ways, sources):
+            way(source(folder), note.about(source.__name__))
+
+    return go
 
 
 PARTS: dict[str, Callable[[Path, Notes], None]] = {
-    "minhash": lambda folder, note: all_lengths(minhash(folder), note),
-    "shingles": lambda folder, note: all_lengths(shingles(folder), note),
-    "contamination": lambda folder, note: all_lengths(contamination(folder), note),
-    "heuristics": lambda folder, note: all_lengths(heuristics(folder), note),
-    "spacy": lambda folder, note: valid_texts(spacy_words(folder), note),
-    "large minhash": lambda folder, note: largest_demands(minhash(folder), note),
-    "large shingles": lambda folder, note: largest_demands(shingles(folder), note),
-    "large contamination": lambda folder, note: largest_demands(contamination(folder), note),
-    "large heuristics": lambda folder, note: largest_demands(heuristics(folder, LARGE), note),
-    "beyond the end": lambda folder, note: beyond(note, ENDS),
-    "before the start": lambda folder, note: beyond(note, BEGINS),
+    "folding": _each(SMALL, FOLDING),
+    "large folding": _each(LARGER, FOLDING),
+    "heuristics": _each(SMALL, [heuristics]),
+    "large heuristics": _each(LARGER, [large_heuristics]),
+    "spacy": _each([valid_texts], [spacy_words]),
+    "read beyond the end": lambda folder, note: read_beyond(note, ENDS),
+    "read before the start": lambda folder, note: read_beyond(note, BEGINS),
+    "short memory": lambda folder, note: short_memory(note, 200),
 }
 
 
 def main(part: str, notes: str, folder: str) -> None:
-    note = Notes(notes)
+    note = Notes(os.open(notes, os.O_CREAT | os.O_WRONLY | os.O_TRUNC))
     note("building tables")
     fence_tables()
     PARTS[part](Path(folder), note)

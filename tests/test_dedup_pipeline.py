@@ -16,7 +16,7 @@ from curate.corpus import Corpus
 from curate.dedup import VERDICTS
 from curate.errors import ConfigError
 from curate.hashing import doc_id
-from pipelines import WORDS, configuration, curate, hashes, lines, made_when, pipeline, run, write_yaml
+from pipelines import WORDS, configuration, curate, hashes, lines, made_when, pipeline, rows, run, write_yaml
 
 N_TEXTS = 30
 
@@ -43,9 +43,9 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "mirror": [*texts[:10], "alone here"],
         "forum": [edited(t) + " and a longer end" for t in texts[10:20]] + [t.upper().replace(" ", "  ") for t in texts[20:25]],
     }
-    for name, rows in sources.items():
+    for name, texts_of in sources.items():
         (raw / name).mkdir()
-        (raw / name / "a.jsonl").write_bytes(lines(rows))
+        (raw / name / "a.jsonl").write_bytes(lines(texts_of))
     return raw
 
 
@@ -153,8 +153,8 @@ def test_policies_decide_which_copy_stays(planted: Path, tmp_path: Path) -> None
     for row in table:
         if row["dedup.cluster"] is not None:
             clusters.setdefault(row["dedup.cluster"], []).append(row)
-    for rows in clusters.values():
-        assert min(rows, key=lambda r: (r["ppl.bpb"], not r["dedup.keep"]))["dedup.keep"]
+    for members in clusters.values():
+        assert min(members, key=lambda r: (r["ppl.bpb"], not r["dedup.keep"]))["dedup.keep"]
 
 
 def test_another_policy_reads_no_text_and_makes_no_signature_again(planted: Path, tmp_path: Path) -> None:
@@ -212,6 +212,8 @@ def test_signatures_never_meet_a_scorer_of_the_same_name(planted: Path, tmp_path
         ({"keep": "best n_bytes"}, ["n_bytes", "higher or lower"]),
         ({"prefer": ["wikki/*"]}, ["wikki/*", "no source has that name"]),
         ({"among": ["heuristic"]}, ["'heuristic' decides nothing"]),
+        ({"among": ["dedup"]}, ["'dedup' decides nothing"]),
+        ({"keep": "best dedup.similarity"}, ["dedup.similarity", "no such column"]),
         ({"exact": False}, ["both off"]),
         ({"neer": True}, ["unknown key 'neer'", "near"]),
     ],
@@ -241,6 +243,37 @@ def test_what_a_filter_drops_is_nobodys_original(planted: Path, tmp_path: Path) 
     among = verdicts(run(config(planted, tmp_path / "among", dedup={"near": True, "among": ["judge"]}, **changes)))
     assert not any(without["web", 10 + i]["dedup.keep"] for i in range(10))
     assert all(among["web", 10 + i]["dedup.keep"] and among["forum", i]["dedup.cluster"] is None for i in range(10))
+
+
+def test_what_reads_the_verdict_too_early_is_refused(planted: Path, tmp_path: Path) -> None:
+    early = config(planted, tmp_path / "out", score=[{"fasttext": {"label": "dedup.reason"}}])
+    with pytest.raises(ConfigError, match=r"no stage makes the column 'dedup\.reason'"):
+        pipeline(early).check()
+    shared = config(planted, tmp_path / "out", select=[{"column": "n_bytes", "min": 3, "reason": "exact"}, {"verdict": "dedup"}])
+    with pytest.raises(ConfigError, match="'exact' is given by dedup too"):
+        pipeline(shared).check()
+
+
+def test_verdict_columns_can_be_carried_under_a_budget(planted: Path, tmp_path: Path) -> None:
+    emit = {"shard_bytes": 16_000, "carry": ["dedup.cluster_size"]}
+    run(config(planted, tmp_path / "out", emit=emit, mix={"use": "natural", "byte_budget": 5000}))
+    assert max(rows(tmp_path / "out")["dedup.cluster_size"].to_pylist()) == 2
+
+
+def test_a_preference_that_matches_nothing_is_refused_on_a_later_run_too(planted: Path, tmp_path: Path) -> None:
+    run(config(planted, tmp_path / "out"))
+    with pytest.raises(ConfigError, match="no source has that name"):
+        run(config(planted, tmp_path / "out", dedup={"near": True, "prefer": ["wbe/*"]}))
+
+
+def test_why_stays_short_for_a_text_that_everyone_copied(tmp_path: Path) -> None:
+    (tmp_path / "raw" / "web").mkdir(parents=True)
+    (tmp_path / "raw" / "web" / "a.jsonl").write_bytes(lines(["the same text over and over again"] * 200 + ["another one here"]))
+    run(config(tmp_path / "raw", tmp_path / "out"))
+    told = curate("why", doc_id(b"the same text over and over again").hex(), tmp_path / "out").stdout
+    assert "200 exact copies" in told
+    assert "and 190 more" in told
+    assert len(told.splitlines()) < 400
 
 
 def test_verdicts_are_aligned_and_described(planted: Path, tmp_path: Path) -> None:
