@@ -108,6 +108,17 @@ class Emit(Strict):
     remainder: Literal["drop", "keep"] = Field("drop", description="packed: the last short row of a shard is counted and dropped, or kept")
 
 
+def _not_a_switch(value: Any) -> Any:
+    """``dedup: true`` could mean exact copies or near ones too, so it is neither."""
+    if isinstance(value, bool):
+        raise ValueError(
+            "write `dedup: {}` for copies of the same text, or `dedup: {near: true}` for near copies too"
+            if value
+            else "remove `dedup:` to keep every copy"
+        )
+    return value
+
+
 class PipelineConfig(Strict):
     """One pipeline: what to compute."""
 
@@ -117,7 +128,7 @@ class PipelineConfig(Strict):
     plugins: list[str] = Field(default_factory=list, description="packages or modules whose scorers and mixers may be imported")
     ingest: Ingest
     score: list[Score] = Field(default_factory=list)
-    dedup: Dedup | None = Field(None, description="which documents are copies of others; select drops them first")
+    dedup: Annotated[Dedup | None, BeforeValidator(_not_a_switch)] = Field(None, description="which documents are copies of others; select drops them first")
     select: list[Rule] = Field(default_factory=list)
     mix: Mix = Field(default_factory=lambda: Mix())
     emit: Emit = Field(default_factory=lambda: Emit())

@@ -28,9 +28,8 @@ from curate.kernels.shingles import shingle_sets
 from curate.manifest import Ledger, Record
 from curate.storage import Folder
 
-SPOOL = "spool/dedup"
-
-
+SPOOLS = "spool"
+SPOOL = f"{SPOOLS}/dedup"
 COPY_BYTES = 1 << 24
 JOIN_BYTES = 1 << 30
 """Memory one join may take; more keys than that are joined range by range."""
@@ -159,15 +158,23 @@ def write_shingles(task: ShingleTask) -> np.ndarray:
 
 
 def one_file(tasks: Sequence[ShingleTask]) -> np.ndarray:
-    """The shingles of all parts as one array, mapped from a file that goes with the last reference to it."""
+    """The shingles of all parts as one array, mapped from a file that goes with the last reference to it; theirs go at once."""
     local = tasks[0].corpus.local if tasks else None
     with tempfile.TemporaryFile(dir=local / SPOOL if local else None) as together:
         for task in tasks:
             with task.corpus.open(task.path) as file:
                 while block := file.read(COPY_BYTES):
                     together.write(block)
+            task.corpus.remove(task.path)
         together.flush()
         return np.asarray(np.memmap(together, dtype=np.uint64, mode="r")) if together.tell() else np.empty(0, np.uint64)
+
+
+def clear_spool(corpus: Folder) -> None:
+    """Remove what the joins left, and the folder above where nothing else is in it."""
+    corpus.remove(SPOOL)
+    if not corpus.names(SPOOLS):
+        corpus.remove(SPOOLS)
 
 
 def _texts(corpus: Folder, part: str, rows: np.ndarray) -> Iterable[pa.Array]:
@@ -190,7 +197,7 @@ class VerdictTask:
     Args:
         rows: int64, rows of the part that are in a cluster with others, ascending.
         verdicts: theirs, schema ``dedup.VERDICTS``; every other document is kept and alone.
-        left_apart: candidates that no leader was found for, told by the first part for all.
+        left_apart: ``Verifier.n_left_apart`` of all parts, told by the first.
     """
 
     corpus: Folder

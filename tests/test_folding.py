@@ -23,7 +23,8 @@ AT_14 = unicodedata.unidata_version == "14.0.0"
 # The list of datatrove 0.10 (utils/text.py), beyond ASCII and controls.
 PUNCTUATION = set("—”：％〈（、━【「」，】；～“《„’∶´．–？！«〉》）。…►»")
 SEPARATORS = set(".,،٫⎖⎗⎘")
-SPACELESS = r"[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}]"
+# But U+02BC, a letter of many scripts that Thai borrows.
+SPACELESS = r"[[\p{scx=Han}\p{scx=Hira}\p{scx=Kana}\p{scx=Thai}\p{scx=Laoo}\p{scx=Khmr}\p{scx=Mymr}]--[\u02BC]]"
 
 
 def words_of(text: str) -> list[tuple[int, str]]:

@@ -7,7 +7,9 @@ What kernels allocate for themselves cannot be laid there; there the compiler is
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import curate
 from curate.kernels.shingles import shingle_sets
 
-CHILD = Path(__file__).parent / "guarded.py"
+PACKAGE = Path(curate.__file__).parent
+CHILD = Path(__file__).parent / "bounds_child.py"
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
 
@@ -33,6 +37,23 @@ def outcome(part: str, folder: Path, **environment: str) -> tuple[int, str, str]
     return child.returncode, tried, child.stderr[-3000:]
 
 
+@pytest.fixture(scope="module")
+def compiled(pytestconfig: pytest.Config) -> dict[str, str]:
+    """For the environment: where the children keep what they compile, another place for every state of the kernels.
+
+    The compiler's own cache goes by the file of the function called, and keeps what that took in from other files.
+    """
+    cache = pytestconfig.cache
+    assert cache is not None
+    sources = sorted(path for folder in ("kernels", "heuristics") for path in (PACKAGE / folder).glob("*.py"))
+    state = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    kept = cache.mkdir("compiled_kernels")
+    for other in kept.iterdir():
+        if other.name != state:
+            shutil.rmtree(other)
+    return {"NUMBA_CACHE_DIR": str(kept / state)}
+
+
 def survives(part: str, folder: Path, **environment: str) -> None:
     status, tried, said = outcome(part, folder, **environment)
     if status < 0:
@@ -42,20 +63,20 @@ def survives(part: str, folder: Path, **environment: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["read beyond the end", "read before the start", "short memory"])
-def test_who_leaves_a_buffer_dies(part: str, tmp_path: Path) -> None:
-    status, tried, said = outcome(part, tmp_path)
+def test_who_leaves_a_buffer_dies(part: str, tmp_path: Path, compiled: dict[str, str]) -> None:
+    status, tried, said = outcome(part, tmp_path, **compiled)
     assert status in (-signal.SIGSEGV, -signal.SIGBUS), f"{status} at {tried}: {said}"
 
 
 @pytest.mark.parametrize("part", ["folding", "heuristics", "large folding", "large heuristics"])
-def test_kernels_stay_within_their_buffers(part: str, tmp_path: Path) -> None:
-    survives(part, tmp_path)
+def test_kernels_stay_within_their_buffers(part: str, tmp_path: Path, compiled: dict[str, str]) -> None:
+    survives(part, tmp_path, **compiled)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("spacy") is None, reason="spaCy is not installed")
-def test_words_of_spacy_stay_within_their_buffers(tmp_path: Path) -> None:
-    survives("spacy", tmp_path)
+def test_words_of_spacy_stay_within_their_buffers(tmp_path: Path, compiled: dict[str, str]) -> None:
+    survives("spacy", tmp_path, **compiled)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ A row is a document's number over all parts of a corpus, in their order.
     for each band, for i in range(n_ranges(n, budget)):        equal band keys, a range of keys at a time
         some = in_range(keys, i, ranges)
         stars = edges(keys[some], rows[some])
-        parts.join(stars)                                      with `verify`: parts.join(verifier.confirm(stars))
+        parts.join(stars)                                      with `verify`: verifier.add(band, stars)
+    parts.join(verifier.finish())                              with `verify`
     decision = decide(parts.labels(), Rows(...), [preferred(...)[source], *longest(n_bytes)], similarity)
     decision.table(begin, end)                                 the verdicts of one part
     merge_tallies(tally(verdicts, domain) of every part)       the figures of all
@@ -21,9 +22,10 @@ from curate.dedup.components import Components
 from curate.dedup.representatives import VERDICTS, Decision, Rows, best, decide, first, longest, preferred
 from curate.dedup.settings import Best, Dedup, Near, better_end, curve, inflection, probability
 from curate.dedup.tallies import merge_tallies, tally
-from curate.dedup.verification import Similarity, Verifier
+from curate.dedup.verification import ALL_PAIRS, Similarity, Verifier
 
 __all__ = [
+    "ALL_PAIRS",
     "VERDICTS",
     "Best",
     "Components",

@@ -47,10 +47,26 @@ def _join(parent, edges):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _label(parent, labels):  # type: ignore[no-untyped-def]
-    """The root of every row: that of its parent, which comes before it and so is known."""
+def _flatten(parent):  # type: ignore[no-untyped-def]
+    """Hang every row below its root: that of its parent, which comes before it and so is known."""
     for row in range(len(parent)):
-        labels[row] = row if parent[row] == row else labels[parent[row]]
+        parent[row] = parent[parent[row]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _roots(parent, rows, roots):  # type: ignore[no-untyped-def]
+    """The root of each of some rows."""
+    for i in range(len(rows)):
+        roots[i] = _root(parent, rows[i])
+
+
+@numba.njit(cache=True, nogil=True)
+def _mark_joined(parent, joined):  # type: ignore[no-untyped-def]
+    """Mark the rows whose component has others."""
+    for row in range(len(parent)):
+        if parent[row] != row:
+            joined[row] = True
+            joined[parent[row]] = True
 
 
 class Components:
@@ -76,7 +92,18 @@ class Components:
         _join(self._parent, edges)
 
     def labels(self) -> np.ndarray:
-        """The smallest row of each row's component: (N,) int64."""
-        labels = np.empty(len(self._parent), dtype=np.int64)
-        _label(self._parent, labels)
-        return labels
+        """The smallest row of each row's component: (N,) int32 below 2^31 rows, int64 beyond."""
+        _flatten(self._parent)
+        return self._parent.copy()
+
+    def roots(self, rows: np.ndarray) -> np.ndarray:
+        """The same for some rows (M int64) alone."""
+        roots = np.empty(len(rows), dtype=self._parent.dtype)
+        _roots(self._parent, rows, roots)
+        return roots
+
+    def members(self) -> np.ndarray:
+        """The rows of components of two and more, ascending: (M,) int64. Takes a byte a row."""
+        joined = np.zeros(len(self._parent), dtype=np.bool_)
+        _mark_joined(self._parent, joined)
+        return np.flatnonzero(joined)

@@ -100,19 +100,26 @@ def first(source_rank: np.ndarray, source_row: np.ndarray) -> tuple[np.ndarray, 
     return source_rank.astype(U64), source_row.astype(U64)
 
 
-def best(score: np.ndarray, direction: str) -> tuple[np.ndarray]:
-    """A policy column that puts better scores first, nulls last.
+def best(score: np.ndarray, direction: str, null: np.ndarray | None = None) -> tuple[np.ndarray, ...]:
+    """Policy columns that put better scores first, nulls last.
 
     Args:
-        score: (N,) float64, NaN where null; -0.0 and 0.0 are equal.
+        score: (N,) float64, where -0.0 and 0.0 are equal and NaN is null; or int64 or uint64, ordered exactly.
         direction: ``higher`` or ``lower`` is better.
+        null: (N,) bool, where there is no integer; None for nowhere.
     """
     if direction not in ("higher", "lower"):
         raise ValueError(f"the better direction is higher or lower, not {direction!r}")
+    higher = direction == "higher"
+    if score.dtype.kind in "iu":
+        ascending = score.astype(U64) if score.dtype.kind == "u" else score.astype(np.int64).view(U64) ^ _SIGN
+        place = ~ascending if higher else ascending
+        # Every place is some integer's: nulls need a column of their own.
+        return (place,) if null is None else (null.astype(U64), np.where(null, U64(0), place))
     bits = (score.astype(np.float64) + 0.0).view(U64)
     ascending = np.where(bits & _SIGN, ~bits, bits | _SIGN)
     # No number maps to the last place: both ends of the order of bits are NaNs.
-    return (np.where(np.isnan(score), _LAST, ~ascending if direction == "higher" else ascending),)
+    return (np.where(np.isnan(score), _LAST, ~ascending if higher else ascending),)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -23,6 +23,7 @@ import pyarrow as pa
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from curate.errors import ConfigError, nearest
+from curate.scorers.minhash import MOST_PERMUTATIONS
 
 LEAST_FOUND = 0.5
 """Probability that a pair at the threshold must at least be found with."""
@@ -46,13 +47,14 @@ def inflection(bands: int, rows: int) -> float:
     return float((1.0 / bands) ** (1.0 / rows))
 
 
-def curve(bands: int, rows: int) -> str:
-    """``probability`` from s = 0.5 to 1.0 as a table of two lines."""
-    probabilities = [probability(s, bands, rows) for s in _SHOWN]
+def curve(bands: int, rows: int, threshold: float | None = None) -> str:
+    """``probability`` from s = 0.5 to 1.0, and at the threshold, as a table of two lines."""
+    own = [] if threshold is None or any(math.isclose(threshold, s) for s in _SHOWN) else [threshold]
+    shown = sorted([*_SHOWN, *own])
     return "\n".join(
         [
-            "similarity   " + "  ".join(f"{s:5.2f}" for s in _SHOWN),
-            "probability  " + "  ".join(f"{p:5.3f}" for p in probabilities),
+            "similarity   " + "  ".join(f"{s:5.3f}" if s in own else f"{s:5.2f}" for s in shown),
+            "probability  " + "  ".join(f"{probability(s, bands, rows):5.3f}" for s in shown),
         ]
     )
 
@@ -68,34 +70,43 @@ class Near(_Strict):
 
     threshold: float = Field(0.8, ge=0.2, le=1, description="Jaccard similarity of two sets of word n-grams from which they are duplicates")
     ngram: int = Field(5, ge=1, description="words of one n-gram")
-    bands: int = Field(14, ge=1, le=10_000, description="a pair that agrees in any band is taken")
-    rows: int = Field(8, ge=1, le=1_000, description="MinHashes of one band; bands x rows is the number of permutations")
+    bands: int = Field(14, ge=1, le=MOST_PERMUTATIONS, description="a pair that agrees in any band is taken")
+    rows: int = Field(
+        8,
+        ge=1,
+        le=MOST_PERMUTATIONS,
+        description=f"MinHashes of one band; bands x rows is the number of permutations, at most {MOST_PERMUTATIONS}",
+    )
     verify: bool = Field(True, description="compare candidates by their true similarity before they are joined")
 
     @model_validator(mode="after")
     def _reaches_threshold(self) -> Self:
-        """Refuse bands x rows whose curve does not rise at the threshold."""
+        """Refuse too many permutations, and bands x rows whose curve does not rise at the threshold."""
+        if self.bands * self.rows > MOST_PERMUTATIONS:
+            raise self._refused(
+                f"{self.bands} bands x {self.rows} rows are {self.bands * self.rows} permutations", f"at most {MOST_PERMUTATIONS}", ""
+            )
         at, half = probability(self.threshold, self.bands, self.rows), probability(self.threshold / 2, self.bands, self.rows)
         if at < LEAST_FOUND:
-            reached = (1 - (1 - LEAST_FOUND) ** (1 / self.bands)) ** (1 / self.rows)
+            reached = math.ceil(1000 * (1 - (1 - LEAST_FOUND) ** (1 / self.bands)) ** (1 / self.rows)) / 1000
+            fits = workable(self.model_copy(update={"threshold": reached}), self.bands, self.rows)
             raise self._refused(
                 f"{self.bands} bands x {self.rows} rows cannot reach the threshold {self.threshold:g}: "
                 f"of the pairs exactly that similar, {at:.3f} would be found",
                 f"at least {LEAST_FOUND} of them",
-                f"; or a threshold of {math.ceil(reached * 1000) / 1000:g}",
+                f"; or a threshold of {reached:g}" if fits else "",
             )
-        limit = MOST_LOOSE_VERIFIED if self.verify else MOST_LOOSE
-        if half > limit:
+        if half > _most_loose(self):
             raise self._refused(
                 f"{self.bands} bands x {self.rows} rows are too loose for the threshold {self.threshold:g}: "
                 f"of the pairs only {self.threshold / 2:g} similar, {half:.3f} would be taken",
-                f"at most {limit} of them",
+                f"at most {_most_loose(self)} of them",
                 "",
             )
         return self
 
     def _refused(self, what: str, expected: str, otherwise: str) -> ConfigError:
-        table = curve(self.bands, self.rows).replace("\n", "\n    ")
+        table = curve(self.bands, self.rows, self.threshold).replace("\n", "\n    ")
         bands, rows = nearest_workable(self)
         given = self.bands * self.rows
         permutations = f"again {given} permutations" if bands * rows == given else f"{bands * rows} permutations instead of {given}"
@@ -110,27 +121,45 @@ class Near(_Strict):
 
 def workable(near: Near, bands: int, rows: int) -> bool:
     """Whether ``near`` would be accepted with these bands and rows."""
-    limit = MOST_LOOSE_VERIFIED if near.verify else MOST_LOOSE
-    return probability(near.threshold, bands, rows) >= LEAST_FOUND and probability(near.threshold / 2, bands, rows) <= limit
+    return (
+        bands * rows <= MOST_PERMUTATIONS
+        and near.threshold <= 1
+        and probability(near.threshold, bands, rows) >= LEAST_FOUND
+        and probability(near.threshold / 2, bands, rows) <= _most_loose(near)
+    )
+
+
+def _most_loose(near: Near) -> float:
+    return MOST_LOOSE_VERIFIED if near.verify else MOST_LOOSE
 
 
 def nearest_workable(near: Near) -> tuple[int, int]:
     """The workable (bands, rows) with as many permutations as ``near`` and rows nearest to its rows.
 
-    Where its number of permutations divides into none, the fewest that find nine tenths of the pairs at the threshold.
+    Where its number of permutations divides into none, the fewest that find nine tenths of the pairs
+    at the threshold; and where none do, those that find most.
     """
     n = near.bands * near.rows
-    same = [(n // rows, rows) for rows in range(1, n + 1) if n % rows == 0 and workable(near, n // rows, rows)]
+    same = [(n // rows, rows) for rows in range(1, n + 1) if n % rows == 0 and workable(near, n // rows, rows)] if n <= MOST_PERMUTATIONS else []
     if same:
         return min(same, key=lambda pair: (abs(math.log(pair[1] / near.rows)), pair[1]))
-    enough = [(_bands_for(near.threshold, rows), rows) for rows in range(1, _MOST_ROWS + 1)]
-    return min((pair for pair in enough if workable(near, *pair)), key=lambda pair: (pair[0] * pair[1], pair[1]))
+    enough = [pair for rows in range(1, _MOST_ROWS + 1) if workable(near, *(pair := (_bands_for(near.threshold, rows), rows)))]
+    if enough:
+        return min(enough, key=lambda pair: (pair[0] * pair[1], pair[1]))
+    most = [pair for rows in range(1, _MOST_ROWS + 1) if workable(near, *(pair := (_most_bands(near, rows), rows)))]
+    return max(most, key=lambda pair: (probability(near.threshold, *pair), -pair[1]))
 
 
 def _bands_for(threshold: float, rows: int) -> int:
     """The fewest bands that find nine tenths of the pairs at the threshold."""
     one = threshold**rows
     return 1 if one >= _GOOD else math.ceil(math.log(1 - _GOOD) / math.log1p(-one))
+
+
+def _most_bands(near: Near, rows: int) -> int:
+    """The most bands that are not too loose and not too many permutations; at least 1."""
+    tight = math.floor(math.log(1 - _most_loose(near)) / math.log1p(-((near.threshold / 2) ** rows)))
+    return max(1, min(tight, MOST_PERMUTATIONS // rows))
 
 
 class Best(_Strict):
@@ -146,6 +175,11 @@ def _near(value: Any) -> Any:
     return value
 
 
+def _one(value: Any) -> Any:
+    """A single name is a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 def _keep(value: Any) -> Any:
     """``best <column>`` as a mapping; what is none of the forms is refused with all of them."""
     if value in ("longest", "first") or isinstance(value, Best) or (isinstance(value, dict) and value.keys() == {"best"}):
@@ -158,9 +192,16 @@ def _keep(value: Any) -> Any:
 
 
 def _short_forms(schema: dict[str, Any]) -> None:
-    """Tell editors of ``near: true`` and ``keep: best <column>``."""
+    """Tell editors of ``near: true``, ``keep: best <column>``, and names without a list around them."""
     schema["properties"]["near"]["anyOf"].append({"type": "boolean"})
     schema["properties"]["keep"]["anyOf"].append({"type": "string", "pattern": r"^best \S+$"})
+    for name in ("prefer", "among"):
+        field = schema["properties"][name]
+        items = {key: field.pop(key) for key in ("type", "items")}
+        field["anyOf"] = [items, items["items"]]
+
+
+_Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_one)]
 
 
 class Dedup(_Strict):
@@ -173,10 +214,10 @@ class Dedup(_Strict):
     keep: Annotated[Literal["longest", "first"] | Best, BeforeValidator(_keep)] = Field(
         "longest", description="which document of a cluster stays: the one of most bytes, the first one read, or the best by a column"
     )
-    prefer: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+    prefer: _Names = Field(
         (), description="shell patterns of sources; documents of a source matched earlier stay before all others"
     )
-    among: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+    among: _Names = Field(
         (), description="scorers with a column `keep`; documents they drop are neither kept before others nor duplicates of any"
     )
 

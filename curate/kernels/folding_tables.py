@@ -64,7 +64,7 @@ DIGITS = """
 """General category Nd."""
 
 ALONES = """
-jg 1 284 1c 1 2 c 7 1m 2 1 1 1 5 1 o 1 1 1 a 1 2 9 1 2 5 1 1 l 4 80 17 k 1 g 6 4 4 3 1 3 2 7 3 4 d c 1 1dd 1g z 1 4 1 4rs 3 p 9 7 5
+2rl 1c 1 2 c 7 1m 2 1 1 1 5 1 o 1 1 1 a 1 2 9 1 2 5 1 1 l 4 80 17 k 1 g 6 4 4 3 1 3 2 7 3 4 d c 1 1dd 1g z 1 4 1 4rs 3 p 9 7 5
 2 5 4 2e 6 3 1 2i 1 4 6o g e8 534 1s g74 1y8 5 1 a a 5 2p n 3 1 3 2 fi8 a6 2 2y wc 1m m6b 1 e 5 cmx 4 1 7 1 2 1 89 9 1 t 3 2 1 e 5
 fiv wyo w 3dr 1 4ge 2 5rl f ha 1wi f2 15u 3t7 5 6ju
 """

@@ -59,7 +59,7 @@ def _shingle_sets(data, offsets, ngram, tables):  # type: ignore[no-untyped-def]
     longest = 0
     for i in range(n_documents):
         longest = max(longest, offsets[i + 1] - offsets[i])
-    room = longest - longest // 3 + 2 + _ROOM  # two words take three bytes: a U+02BC, which is a word of its own, and a letter
+    room = longest - longest // 3 + 2 + _ROOM  # generous: two words have a byte between them, or are characters of three bytes
     words, of_document = np.empty(room, np.uint64), np.empty(room, np.uint64)
     fences = np.empty(2 * room, np.int64)
     starts, ends = np.empty(room, np.int64), np.empty(room, np.int64)

@@ -14,13 +14,13 @@ from curate.config import SIGNATURES
 from curate.corpus import DEDUP, INGEST, Part, group_stage, split_name
 from curate.dedup import Dedup
 from curate.deduplication import JoinTask, MemberTask, ShingleTask, VerdictTask
-from curate.hashing import id_halves, source_keys
+from curate.hashing import fingerprint, id_halves, source_keys
 from curate.kernels import minhash
 from curate.kernels.shingles import jaccard
 from curate.manifest import Record
 from curate.stages.stage import Outcome, Run, Stage, total_ledger
 
-VERSION = 1
+VERSION = 2
 IDENTITY = ("doc_id", "source", "source_row")
 
 
@@ -45,7 +45,8 @@ class DedupStage(Stage):
 
     def identity(self) -> dict[str, Any]:
         """The settings; how signatures are made is the signatures' own identity."""
-        first = {"sources": list(self.sources)} if self.config.keep == "first" else {}
+        sources = {"count": len(self.sources), "hash": fingerprint(list(self.sources))}
+        first = {"sources": sources} if self.config.keep == "first" else {}
         return {"version": VERSION, **self.config.model_dump(mode="json"), "better": self.better, **first}
 
     def run(self, run: Run) -> Outcome:
@@ -57,8 +58,9 @@ class DedupStage(Stage):
             with run.progress.stage("dedup", len(todo), sum(p.n_bytes for p in parts if p.name in todo), len(parts) - len(todo)) as bar:
                 tasks = [task for task in _Clusters(self, run).verdicts() if task.part.name in todo]
                 run.engine.map(deduplication.write_verdicts, tasks, done=lambda i, _: bar.shard_done(tasks[i].part.n_bytes))
-        run.corpus.remove(deduplication.SPOOL)
+        deduplication.clear_spool(run.corpus)
         found = run.pending(self.name, names)[1]
+        run.clear_orphans(self.name, found)
         return Outcome(total_ledger(found), names, _totals(found))
 
 
@@ -90,14 +92,13 @@ class _Clusters:
             self._join_verified(bands, compared, near.threshold)
         else:
             self._join(bands)
-        labels = self._rows.labels()
-        members = np.flatnonzero(np.bincount(labels, minlength=len(labels))[labels] > 1)
-        decision = self._decide(members, labels, compared)
+        members = self._rows.members()
+        decision = self._decide(members, compared)
         bounds = np.searchsorted(members, self._first_P).tolist()
         fingerprint = self._run.fingerprints[DEDUP]
         return [
-            VerdictTask(self._corpus, part, members[a:b] - first, decision.table(a, b), 0 if first else self._left_apart, fingerprint)
-            for part, first, a, b in zip(self._parts, self._first_P.tolist(), bounds, bounds[1:], strict=False)
+            VerdictTask(self._corpus, part, members[a:b] - first, decision.table(a, b), 0 if i else self._left_apart, fingerprint)
+            for i, (part, first, a, b) in enumerate(zip(self._parts, self._first_P.tolist(), bounds, bounds[1:], strict=False))
         ]
 
     def _join(self, columns: list[str]) -> None:
@@ -110,18 +111,18 @@ class _Clusters:
         tasks = deduplication.join_tasks(self._corpus, self._parts, bands, self._config.among)
         self._run.engine.map(deduplication.join_keys, tasks)
         compared.read(tasks)
-        verifier = dedup.Verifier(threshold, compared.order, compared.similarity)
+        verifier = dedup.Verifier(threshold, len(bands), compared.order, compared.sketches, compared.similarity)
         for task in tasks:
-            confirmed = verifier.confirm(compared.links(task))
-            self._rows.join(compared.candidates[confirmed])
+            verifier.add(bands.index(task.column), compared.links(task))
+        self._rows.join(compared.candidates[verifier.finish()])
         self._left_apart = verifier.n_left_apart
         if self._left_apart:
             self._run.progress.note(
-                f"[yellow]dedup[/] {self._left_apart:,} documents share a band with many others that they are not similar to, "
-                "and were not compared with all of them"
+                f"[yellow]dedup[/] {self._left_apart:,} documents share a band with more than {dedup.ALL_PAIRS:,} others, "
+                "were not compared with all of them, and are nobody's copy"
             )
 
-    def _decide(self, members: np.ndarray, labels: np.ndarray, compared: _Shingles | None) -> dedup.Decision:
+    def _decide(self, members: np.ndarray, compared: _Shingles | None) -> dedup.Decision:
         """Who is kept: members are numbered 0 … M-1 from here on."""
         columns = [*IDENTITY, "n_bytes"]
         columns += [self._config.column] if self._config.column else []
@@ -137,7 +138,8 @@ class _Clusters:
             def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
                 return minhash.similarity(sketches[left], sketches[right])
 
-        return dedup.decide(np.searchsorted(members, labels[members]), rows, self._policy(table), similarity)
+        labels = np.searchsorted(members, self._rows.roots(members))
+        return dedup.decide(labels, rows, self._policy(table), similarity)
 
     def _policy(self, table: pa.Table) -> list[np.ndarray]:
         """What makes one member better than another, most important first."""
@@ -145,8 +147,8 @@ class _Clusters:
         code, names = np.asarray(source.indices), source.dictionary.to_pylist()
         columns = [dedup.preferred(names, self._config.prefer)[code]] if self._config.prefer else []
         if self._config.column:
-            score = pc.fill_null(table[self._config.column].cast(pa.float64()), float("nan")).to_numpy()
-            return [*columns, *dedup.best(score, cast(str, self._stage.better))]
+            score, null = _numbers(table[self._config.column])
+            return [*columns, *dedup.best(score, cast(str, self._stage.better), null)]
         if self._config.keep == "first":
             known = {name: i for i, name in enumerate(self._stage.sources)}
             rank = np.array([known.get(name, len(known)) for name in names], dtype=np.int64)
@@ -176,8 +178,10 @@ class _Shingles:
         sizes = self._run.engine.map(deduplication.write_shingles, shingling)
         self._hashes = deduplication.one_file(shingling)
         self._bounds = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(sizes), dtype=np.int64)])
-        rows = _rows(_read(self._run, self._parts, self._first_P, self.candidates, IDENTITY))
-        self.order = rows.places(np.arange(len(self.candidates)), [])
+        sketch = f"{SIGNATURES}.sketch"
+        table = _read(self._run, self._parts, self._first_P, self.candidates, (*IDENTITY, sketch))
+        self.order = _rows(table).places(np.arange(len(self.candidates)), [])
+        self.sketches = _sketches(table[sketch])
 
     def links(self, task: JoinTask) -> np.ndarray:
         """The links of one join between candidates, each pair of texts once."""
@@ -207,6 +211,15 @@ def _read(run: Run, parts: list[Part], first_P: np.ndarray, rows: np.ndarray, co
 
 def _rows(table: pa.Table) -> dedup.Rows:
     return dedup.Rows(id_halves(table["doc_id"]), source_keys(table["source"]), table["source_row"].to_numpy())
+
+
+def _numbers(column: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Values and which are null, (M,) both. Integers stay integers: beyond 2^53 no float tells neighbours apart."""
+    null = np.asarray(column.is_null())
+    if pa.types.is_integer(column.type):
+        wide = pa.uint64() if pa.types.is_unsigned_integer(column.type) else pa.int64()
+        return pc.fill_null(column, 0).cast(wide).to_numpy(), null
+    return pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy(), null
 
 
 def _sketches(column: pa.ChunkedArray) -> np.ndarray:
