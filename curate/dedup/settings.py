@@ -51,9 +51,10 @@ def curve(bands: int, rows: int, threshold: float | None = None) -> str:
     """``probability`` from s = 0.5 to 1.0, and at the threshold, as a table of two lines."""
     own = [] if threshold is None or any(math.isclose(threshold, s) for s in _SHOWN) else [threshold]
     shown = sorted([*_SHOWN, *own])
+    names = [f"{s:.3f}".removesuffix("0") for s in shown]
     return "\n".join(
         [
-            "similarity   " + "  ".join(f"{s:5.3f}" if s in own else f"{s:5.2f}" for s in shown),
+            "similarity   " + "  ".join(f"{name:>5}" for name in names),
             "probability  " + "  ".join(f"{probability(s, bands, rows):5.3f}" for s in shown),
         ]
     )
@@ -136,11 +137,15 @@ def _most_loose(near: Near) -> float:
 def nearest_workable(near: Near) -> tuple[int, int]:
     """The workable (bands, rows) with as many permutations as ``near`` and rows nearest to its rows.
 
-    Where its number of permutations divides into none, the fewest that find nine tenths of the pairs
-    at the threshold; and where none do, those that find most.
+    Where it has too many permutations, with as many as there may be, that find nine tenths of the pairs at the
+    threshold. Where its number divides into none, the fewest that find as many; and where none do, those that find most.
     """
     n = near.bands * near.rows
-    same = [(n // rows, rows) for rows in range(1, n + 1) if n % rows == 0 and workable(near, n // rows, rows)] if n <= MOST_PERMUTATIONS else []
+    if n > MOST_PERMUTATIONS:
+        full = [(MOST_PERMUTATIONS // rows, rows) for rows in range(1, _MOST_ROWS + 1)]
+        same = [pair for pair in full if workable(near, *pair) and probability(near.threshold, *pair) >= _GOOD]
+    else:
+        same = [(n // rows, rows) for rows in range(1, n + 1) if n % rows == 0 and workable(near, n // rows, rows)]
     if same:
         return min(same, key=lambda pair: (abs(math.log(pair[1] / near.rows)), pair[1]))
     enough = [pair for rows in range(1, _MOST_ROWS + 1) if workable(near, *(pair := (_bands_for(near.threshold, rows), rows)))]
