@@ -128,7 +128,9 @@ class PipelineConfig(Strict):
     plugins: list[str] = Field(default_factory=list, description="packages or modules whose scorers and mixers may be imported")
     ingest: Ingest
     score: list[Score] = Field(default_factory=list)
-    dedup: Annotated[Dedup | None, BeforeValidator(_not_a_switch)] = Field(None, description="which documents are copies of others; select drops them first")
+    dedup: Annotated[Dedup | None, BeforeValidator(_not_a_switch)] = Field(
+        None, description="which documents are copies of others; select drops them first"
+    )
     select: list[Rule] = Field(default_factory=list)
     mix: Mix = Field(default_factory=lambda: Mix())
     emit: Emit = Field(default_factory=lambda: Emit())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.dedup import (
-    Components,
-    Verifier,
-    edges,
-)
-from curate.dedup.pairs import ALIKE, APART, UNKNOWN, Pairs
+from curate.dedup import Components, Similarity, Verifier, edges, verification
 from curate.dedup.verification import ROUNDS
 from curate.errors import IntegrityError
 
@@ -41,6 +35,18 @@ def labels_of(n: int, pairs: Sequence[tuple[int, int]], chunk: int = 10**9) -> l
     for begin in range(0, len(pairs), chunk):
         parts.join(np.array(pairs[begin : begin + chunk], dtype=np.int64).reshape(-1, 2))
     return parts.labels().tolist()
+
+
+def test_labels_are_narrow_and_leave_the_components_open() -> None:
+    parts = Components(6)
+    parts.join(np.array([(4, 5), (1, 4)]))
+    assert parts.labels().dtype == np.int32
+    assert parts.labels().tolist() == [0, 1, 2, 3, 1, 1]
+    assert parts.members().tolist() == [1, 4, 5]
+    parts.join(np.array([(0, 5)]))
+    assert parts.roots(np.array([5, 3, 1])).tolist() == [0, 3, 0]
+    assert parts.members().tolist() == [0, 1, 4, 5]
+    assert Components(3).members().tolist() == []
 
 
 def test_components_by_hand() -> None:
@@ -97,43 +103,78 @@ def order_of(places: Sequence[int]) -> np.ndarray:
     return np.array(places, dtype=U64).reshape(-1, 1)
 
 
+def verifier_of(similarity: Similarity, places: Sequence[int], n_bands: int = 1) -> Verifier:
+    """Of rows whose sketches are all equal, so that true similarity alone decides."""
+    return Verifier(0.8, n_bands, order_of(places), np.zeros((len(places), 8), np.uint8), similarity)
+
+
+def joined(verifier: Verifier, *stars_of_band: np.ndarray) -> list[list[int]]:
+    for band, stars in enumerate(stars_of_band):
+        verifier.add(band, stars)
+    return sorted(verifier.finish().tolist())
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of more than two rows are too large to be compared whole, and no byte is rare."""
+    monkeypatch.setattr(verification, "ALL_PAIRS", 2)
+    monkeypatch.setattr(verification, "RARE", 2)
+
+
 def test_two_interleaved_families() -> None:
     judge = Judge([0, 1, 0, 1, 0, 1])
-    verifier = Verifier(0.8, order_of(range(6)), judge)
-    assert verifier.confirm(star(range(6))).tolist() == [[0, 2], [0, 4], [1, 3], [1, 5]]
+    verifier = verifier_of(judge, range(6))
+    assert joined(verifier, star(range(6))) == [[0, 2], [0, 4], [1, 3], [1, 5]]
+    # Row 0 with all, row 1 with those not joined to 0 and with row 2, which is; then nothing is left to ask for 3 and 5, or 2 and 4.
+    assert sorted(judge.asked) == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 2), (1, 3), (1, 4), (1, 5), (2, 3), (2, 5), (3, 4), (4, 5)]
+    assert (verifier.n_compared, verifier.n_left_apart) == (13, 0)
+
+
+@pytest.mark.usefixtures("large")
+def test_two_interleaved_families_of_a_large_run() -> None:
+    judge = Judge([0, 1, 0, 1, 0, 1])
+    verifier = verifier_of(judge, range(6))
+    assert joined(verifier, star(range(6))) == [[0, 2], [0, 4], [1, 3], [1, 5]]
     # Five comparisons with row 0, then two with row 1: not all fifteen pairs.
     assert sorted(judge.asked) == [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (1, 3), (1, 5)]
     assert (verifier.n_compared, verifier.n_left_apart) == (7, 0)
 
 
+@pytest.mark.usefixtures("large")
 def test_leaders_come_by_content_not_by_row() -> None:
-    verifier = Verifier(0.8, order_of([50, 40, 30, 20]), Judge([0, 1, 0, 1]))
-    assert verifier.confirm(star(range(4))).tolist() == [[3, 1], [2, 0]]
-
-
-def test_order_is_compared_column_by_column() -> None:
     order = np.array([[1, 9], [1, 2], [0, 7]], dtype=U64)
-    assert Verifier(0.8, order, Judge([0, 0, 0])).confirm(star(range(3))).tolist() == [[2, 1], [2, 0]]
+    judge = Judge([0, 1, 2])
+    verifier = Verifier(0.8, 1, order, np.zeros((3, 8), np.uint8), judge)
+    verifier.add(0, star(range(3)))
+    verifier.finish()
+    assert judge.asked == [(1, 2), (0, 2), (0, 1)], "row 2, then row 1, column by column"
 
 
 def test_threshold_is_inclusive() -> None:
-    assert len(Verifier(0.8, order_of(range(2)), Judge([0, 0], alike=0.8)).confirm(star([0, 1]))) == 1
-    assert len(Verifier(0.8, order_of(range(2)), Judge([0, 0], alike=np.nextafter(0.8, 0))).confirm(star([0, 1]))) == 0
+    assert len(joined(verifier_of(Judge([0, 0], alike=0.8), range(2)), star([0, 1]))) == 1
+    assert len(joined(verifier_of(Judge([0, 0], alike=np.nextafter(0.8, 0)), range(2)), star([0, 1]))) == 0
 
 
-def test_what_outlasts_the_rounds_is_counted() -> None:
+@pytest.mark.usefixtures("large")
+def test_what_outlasts_the_rounds_is_counted_once() -> None:
     """Eleven families of three, one taken a round: three are left, nine rows."""
-    judge = Judge([i % 11 for i in range(33)])
-    verifier = Verifier(0.8, order_of(range(33)), judge)
-    found = verifier.confirm(star(range(33)))
-    assert {(int(a), int(b)) for a, b in found} == {(f, f + 11 * k) for f in range(ROUNDS) for k in (1, 2)}
+    family = [i % 11 for i in range(33)]
+    verifier = verifier_of(Judge(family), range(33))
+    assert len(joined(verifier, star(range(33)))) == 2 * ROUNDS
     assert verifier.n_left_apart == 9
-    assert len(judge.asked) == sum(33 - 3 * r - 1 for r in range(ROUNDS))
+    twice = verifier_of(Judge(range(33)), range(33), n_bands=2)
+    assert joined(twice, star(range(33)), star(range(33))) == []
+    assert twice.n_left_apart == 33 - ROUNDS
+    # The next band joins them all: a row that found its copy is not left apart.
+    again = verifier_of(Judge(family), range(33), n_bands=2)
+    assert len(joined(again, star(range(33)), edges(np.array(family, dtype=U64), np.arange(33)))) == 22
+    assert again.n_left_apart == 0
 
 
+@pytest.mark.usefixtures("large")
 def test_a_lone_rest_is_not_left_apart() -> None:
-    verifier = Verifier(0.8, order_of(range(ROUNDS + 1)), Judge(range(ROUNDS + 1)))
-    assert len(verifier.confirm(star(range(ROUNDS + 1)))) == 0
+    verifier = verifier_of(Judge(range(ROUNDS + 1)), range(ROUNDS + 1))
+    assert joined(verifier, star(range(ROUNDS + 1))) == []
     assert verifier.n_left_apart == 0
 
 
@@ -141,68 +182,40 @@ def test_no_pair_is_compared_twice_over_bands() -> None:
     rng = np.random.default_rng(3)
     family = rng.integers(0, 40, 600)
     judge = Judge(family)
-    verifier, order = Verifier(0.8, order_of(rng.permutation(600)), judge), []
-    for _ in range(6):
+    verifier = verifier_of(judge, rng.permutation(600), n_bands=6)
+    for band in range(6):
         keys = np.where(rng.random(600) < 0.7, family // 3, rng.integers(0, 30, 600)).astype(U64)
-        order.append(verifier.confirm(edges(keys, np.arange(600))))
+        verifier.add(band, edges(keys, np.arange(600)))
+    found = verifier.finish()
     assert len(judge.asked) == len(set(judge.asked)) == verifier.n_compared
-    assert all((family[found[:, 0]] == family[found[:, 1]]).all() for found in order)
-
-
-def plain_leaders(run: Sequence[int], place: Sequence[int], alike: Callable[[int, int], bool]) -> set[tuple[int, int]]:
-    left, found = sorted(run, key=lambda row: place[row]), set()
-    for _ in range(ROUNDS):
-        if not left:
-            break
-        leader, *others = left
-        found |= {(leader, other) for other in others if alike(leader, other)}
-        left = [other for other in others if not alike(leader, other)]
-    return found
+    assert (family[found[:, 0]] == family[found[:, 1]]).all()
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), min_size=1, max_size=60), st.randoms(use_true_random=False))
 @settings(max_examples=80, deadline=None)
-def test_verification_against_a_plain_twin_in_any_order(docs: list[tuple[int, int]], random: Any) -> None:
-    """Similarity falls with the distance of a number, so being alike is not transitive."""
-    keys, value = np.array([k for k, _ in docs], dtype=U64), np.array([v for _, v in docs])
-    place = list(range(len(docs)))
-    random.shuffle(place)
-    runs = {k: [i for i, (key, _) in enumerate(docs) if key == k] for k, _ in docs}
-    wanted = set().union(*(plain_leaders(run, place, lambda a, b: abs(value[a] - value[b]) <= 1) for run in runs.values()))
-    verifier = Verifier(0.75, order_of(place), lambda a, b: 1 - abs(value[a] - value[b]) / 4)
-    assert {(int(a), int(b)) for a, b in verifier.confirm(edges(keys, np.arange(len(docs))))} == wanted
-    # The same documents numbered otherwise: the same pairs.
-    number = np.array(random.sample(range(len(docs)), len(docs)))
-    moved_value, moved_place = np.empty(len(docs)), np.empty(len(docs), dtype=U64)
-    moved_value[number], moved_place[number] = value, place
-    again = Verifier(0.75, moved_place.reshape(-1, 1), lambda a, b: 1 - abs(moved_value[a] - moved_value[b]) / 4)
-    assert {(int(a), int(b)) for a, b in again.confirm(edges(keys, number))} == {(number[a], number[b]) for a, b in wanted}
+def test_all_pairs_of_a_run_count_in_any_order(docs: list[tuple[int, int]], random: Any) -> None:
+    """Similarity falls with the distance of a number, so being alike is not transitive, but being joined is."""
+    keys, value, n = np.array([k for k, _ in docs], dtype=U64), np.array([v for _, v in docs]), len(docs)
+    alike = [(i, j) for i in range(n) for j in range(i) if keys[i] == keys[j] and abs(value[i] - value[j]) <= 1]
+    place = random.sample(range(n), n)
+
+    def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return 1 - abs(value[left] - value[right]) / 5
+
+    parts = Components(n)
+    parts.join(np.array(joined(verifier_of(similarity, place), edges(keys, np.arange(n))), dtype=np.int64).reshape(-1, 2))
+    assert parts.labels().tolist() == plain_labels(n, alike)
 
 
 def test_a_skewed_run_costs_a_line_not_a_square() -> None:
     n = 200_000
     family = np.random.default_rng(4).integers(0, 5, n)
-    asked = []
-    verifier = Verifier(0.8, order_of(range(n)), lambda a, b: (asked.append(len(a)), (family[a] == family[b]).astype(float))[1])
-    assert len(verifier.confirm(star(range(n)))) == n - 5
-    assert sum(asked) < 5 * n
+    verifier = verifier_of(lambda a, b: (family[a] == family[b]).astype(float), range(n))
+    assert len(joined(verifier, star(range(n)))) == n - 5
+    assert verifier.n_compared <= verifier.n_estimated < 5 * n
 
 
 @pytest.mark.parametrize("answer", [np.zeros(1), np.full(2, np.nan), np.array([0.5, 1.5]), np.array([-0.1, 0.5])])
 def test_answers_that_are_no_similarities(answer: np.ndarray) -> None:
     with pytest.raises(IntegrityError, match="similarities of 2 pairs"):
-        Verifier(0.8, order_of(range(3)), lambda a, b: answer).confirm(star(range(3)))
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60), st.booleans()), max_size=3000))
-@settings(max_examples=20, deadline=None)
-def test_pairs_against_a_dictionary(entries: list[tuple[int, int, bool]]) -> None:
-    pairs, known = Pairs(61), dict[frozenset[int], bool]()
-    for begin in range(0, len(entries), 500):
-        some = entries[begin : begin + 500]
-        pairs.enter(*(np.array([e[i] for e in some]) for i in (0, 1, 2)))
-        known |= {frozenset((a, b)): alike for a, b, alike in some}
-    everything = list(itertools.product(range(61), repeat=2))
-    wanted = [UNKNOWN if frozenset(p) not in known else ALIKE if known[frozenset(p)] else APART for p in everything]
-    assert pairs.find(*np.array(everything).T).tolist() == wanted
-    assert len(pairs) == len(known)
+        verifier_of(lambda a, b: answer, range(3)).add(0, star(range(3)))

@@ -200,13 +200,23 @@ def plain_verdicts(docs: Sequence[Doc], name: str, patterns: Sequence[str]) -> d
 def whole(docs: Sequence[Doc], bands: np.ndarray, ranges: int, verify: bool) -> Decision:
     """From ids and band keys (B, N) to a decision, the keys of a band in ranges, the last range first."""
     rows, parts = rows_of(docs), Components(len(docs))
-    verifier = Verifier(0.6, rows.places(np.arange(len(docs)), []), lambda a, b: 1 - abs(bands[0][a].astype(float) - bands[0][b]) / 10)
+
+    def similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return 1 - abs(bands[0][left].astype(float) - bands[0][right]) / 10
+
+    equal = np.zeros((len(docs), 8), np.uint8)
+    verifier = Verifier(0.6, len(bands), rows.places(np.arange(len(docs)), []), equal, similarity)
     parts.join(exact_edges(rows.id_halves, np.arange(len(docs))))
-    for keys in bands:
+    for band, keys in enumerate(bands):
         for i in reversed(range(ranges)):
             some = np.flatnonzero(in_range(keys, i, ranges))
             stars = edges(keys[some], some)
-            parts.join(verifier.confirm(stars) if verify else stars)
+            if verify:
+                verifier.add(band, stars)
+            else:
+                parts.join(stars)
+    if verify:
+        parts.join(verifier.finish())
     return decide(parts.labels(), rows, policy_of(docs, "longest"), half)
 
 

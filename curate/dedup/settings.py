@@ -219,9 +219,7 @@ class Dedup(_Strict):
     keep: Annotated[Literal["longest", "first"] | Best, BeforeValidator(_keep)] = Field(
         "longest", description="which document of a cluster stays: the one of most bytes, the first one read, or the best by a column"
     )
-    prefer: _Names = Field(
-        (), description="shell patterns of sources; documents of a source matched earlier stay before all others"
-    )
+    prefer: _Names = Field((), description="shell patterns of sources; documents of a source matched earlier stay before all others")
     among: _Names = Field(
         (), description="scorers with a column `keep`; documents they drop are neither kept before others nor duplicates of any"
     )

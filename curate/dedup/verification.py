@@ -4,15 +4,17 @@ A run is the rows with one key of a band. All pairs of a run of up to ``ALL_PAIR
 looked at: their sketches first, and where those agree enough (``pairs``) the rows themselves.
 Pairs that are already in one component are passed over, which cannot change the components.
 
-A key that more rows share is a template, or a huge cluster. Of such a run each of ``ROUNDS``
-leaders is compared with the others: the first row by content is leader, the rows alike are
-joined to it, and the rest do the same among themselves. Then rows that share two such keys are
-a run of their own, treated alike: all pairs up to ``ALL_PAIRS`` rows, leaders beyond. So what can
-be lost are pairs that share one band only, and that with more than ``ALL_PAIRS`` rows.
+A key that more rows share is that of a template, or of a huge cluster. In such a run each of
+``ROUNDS`` leaders is compared with the others: the first row by content is leader, the rows alike
+are joined to it, and the rest do the same among themselves. Then, for each byte of the sketches,
+the rows that share key and byte are a run of their own where they are at most ``RARE``. Pages of a
+template agree in most bytes, which tell nothing of their own words; copies also agree in bytes that
+few others have. What can be lost are pairs that share a key with more than ``ALL_PAIRS`` rows, and
+no other key, and no rare byte.
 
-Cost. A run of m <= 1024 rows takes at most m (m - 1) / 2 comparisons of sketches: 2^19 pairs of 2 x 112 bytes, 8 ms,
-and 112 KiB of memory that stay in the second cache. So no row is compared with more than 1023 others, or 2 * ROUNDS leaders,
-of one band or two. Memory is linear in candidates.
+Cost. A run of m <= 1024 rows takes at most m (m - 1) / 2 comparisons of sketches: 2^19 pairs of
+2 x 112 bytes, 2.5 ms, over 112 KiB that stay in the second cache. A row of a larger run meets 8
+leaders, and at most 255 others for each of 112 bytes: 0.15 ms. Memory is linear in candidates.
 
 What becomes of rows depends on their keys, sketches, similarities and their order by content only:
 not on their numbers, on shards, or on ranges of keys. C is the number of candidates, B of bands,
@@ -35,6 +37,8 @@ Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
 ALL_PAIRS = 1024
 """Rows of the largest run whose pairs are all looked at."""
 ROUNDS = 8
+RARE = 256
+"""Rows of a larger run that may share a byte for their pairs to be looked at: as many as there are bytes."""
 PAIRS_PER_CALL = ALL_PAIRS * ALL_PAIRS // 2
 """Most pairs of one call for similarities, which bounds what the caller must hold; at least those of one run."""
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -70,6 +74,7 @@ class Verifier:
         # The run of each row in each band, named by one of its rows; ~run where it is too large. A row alone is a run of its own.
         self._runs = np.empty((n, n_bands), dtype=np.int32)
         self._runs[:] = np.arange(n, dtype=np.int32)[:, None]
+        self._none_rare = np.zeros((0, self._words.shape[1] * self._words.itemsize, 256), dtype=np.bool_)
         self._rows = Components(n)
         self._outlasted = np.zeros(n, dtype=np.bool_)
         self.n_estimated = self.n_compared = self.n_left_apart = 0
@@ -88,7 +93,7 @@ class Verifier:
         members, run = self._by_content(np.concatenate([runs, stars[:, 1]]), np.concatenate([runs, stars[:, 0]]))
         small = _repeated_sizes(run) <= ALL_PAIRS
         self._runs[members, band] = np.where(small, run, ~run)
-        self._compare_all(members[small], run[small], band)
+        self._compare_all(members[small], run[small], band, self._none_rare, 0)
 
     def finish(self) -> np.ndarray:
         """Compare the large runs of all bands.
@@ -100,9 +105,7 @@ class Verifier:
         for band in range(n_bands):
             self._compare_leaders(*self._large(band))
         for band in range(n_bands):
-            members, run = self._large(band)
-            for other in range(band + 1, n_bands):
-                self._compare_twice_alike(members, run, other)
+            self._compare_rare(*self._large(band))
         members = self._rows.members()
         self.n_left_apart = int(np.count_nonzero(self._outlasted) - np.count_nonzero(self._outlasted[members]))
         edges = np.stack([self._rows.roots(members), members], axis=1)
@@ -132,20 +135,32 @@ class Verifier:
         is_open = np.logical_or.reduceat(roots != roots[begins][of], begins)[of]
         return members[is_open], run[is_open]
 
-    def _compare_all(self, members: np.ndarray, run: np.ndarray, band: int) -> None:
+    def _compare_rare(self, members: np.ndarray, run: np.ndarray) -> None:
+        """The pairs of each run that agree in a byte of their sketches, byte by byte, where few enough of the run have it."""
+        begins = _begins(run)
+        n_places = self._none_rare.shape[1] if len(run) else 0
+        rare = np.zeros((len(begins) - 1, *self._none_rare.shape[1:]), dtype=np.bool_)
+        parts, keys = np.empty((2, len(members)), dtype=np.int64)
+        for place in range(n_places):
+            n = pairs.split_by_byte(members, begins, self._words, place, RARE, rare, parts, keys)
+            self._compare_all(parts[:n], keys[:n], _NO_BAND, rare, place)
+
+    def _compare_all(self, members: np.ndarray, run: np.ndarray, band: int, rare: np.ndarray, place: int) -> None:
         """All pairs of each run: its first row with all others, then the second, the next two, four, and so on.
 
         After each step the rows that were joined are one component, so that a run of copies takes a line of comparisons.
+        ``rare`` and ``place`` are as ``pairs.propose`` takes them, but for runs numbered as ``pairs.split_by_byte`` does.
         """
         first, last = 0, 1
         while len(members):
             unfinished = _repeated_sizes(run) > first + 1
             members, run = self._open(members[unfinished], run[unfinished])
-            self._compare_rows(members, run, first, last, band)
+            self._compare_rows(members, run, (first, last), band, rare, place)
             first, last = last, 2 * last
 
-    def _compare_rows(self, members: np.ndarray, run: np.ndarray, first: int, last: int, band: int) -> None:
-        """The pairs of rows ``first`` to ``last`` - 1 of each run with all behind them, as many runs at a time as make one call."""
+    def _compare_rows(self, members: np.ndarray, run: np.ndarray, rows: tuple[int, int], band: int, rare: np.ndarray, place: int) -> None:
+        """The pairs of some rows of each run with all behind them, as many runs at a time as make one call."""
+        first, last = rows
         begins = _begins(run)
         size = np.diff(begins)
         n_rows = np.minimum(last, size) - first
@@ -155,22 +170,11 @@ class Verifier:
             end = int(np.searchsorted(n_pairs, n_pairs[at] + PAIRS_PER_CALL, side="right")) - 1
             left, right = np.empty((2, n_pairs[end] - n_pairs[at]), dtype=np.int64)
             some = members[begins[at] : begins[end]]
-            given = some, begins[at : end + 1] - begins[at], first, last, self._rows.roots(some)
-            n, n_estimated = pairs.propose(*given, self._words, self._least, self._runs, band, left, right)
+            given = some, begins[at : end + 1] - begins[at], run[begins[at:end]] >> 8, first, last, self._rows.roots(some)
+            n, n_estimated = pairs.propose(*given, self._words, self._least, self._runs, band, left, right, rare, place)
             self.n_estimated += n_estimated
             self._join_alike(left[:n], right[:n])
             at = end
-
-    def _compare_twice_alike(self, members: np.ndarray, run: np.ndarray, other: int) -> None:
-        """The rows that share a large run of one band and one of another: all pairs, or leaders."""
-        second = ~self._runs[members, other].astype(np.int64)
-        both = second >= 0
-        members, run = members[both], (run[both] << 32) | second[both]
-        order = np.argsort(run, kind="stable")
-        members, run = self._open(*_several(members[order], run[order]))
-        small = _repeated_sizes(run) <= ALL_PAIRS
-        self._compare_all(members[small], run[small], _NO_BAND)
-        self._compare_leaders(members[~small], run[~small])
 
     def _compare_leaders(self, members: np.ndarray, run: np.ndarray) -> None:
         """Each run's first row with all others, then the first of those that are not alike, ``ROUNDS`` times."""

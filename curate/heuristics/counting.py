@@ -14,7 +14,7 @@ import pyarrow as pa
 from curate.documents import text_bytes
 from curate.heuristics import spacy_words
 from curate.heuristics.characters import character_flags, compiled
-from curate.heuristics.english_words import count_sentences, split_words, word_tables
+from curate.heuristics.english_words import count_sentences, sentences_of_words, split_words, word_tables
 from curate.heuristics.lines import LineRules, contents, read_lines
 from curate.heuristics.repetition import line_repeats, paragraph_repeats, repeated_n_grams, table_bits, top_n_grams
 from curate.heuristics.scratch import Scratch, read_only, scratch_for
@@ -116,6 +116,23 @@ def _n_sentences(scratch, tables, n_kept):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def _n_sentences_of_words(scratch, tables, n_words, n_kept):  # type: ignore[no-untyped-def]
+    """As ``_n_sentences``, from the words of the document; only lines that lost a citation are split anew."""
+    n, at, word = 0, FROM_START, 0
+    for i in range(n_kept):
+        start, end = scratch.chosen[i], scratch.line_ends[i]
+        if start < 0:  # into arrays that wait for word_counts
+            n += count_sentences(scratch.lines_view, at, end, tables, scratch.word_bytes, scratch.word_points)
+        else:
+            sentences, word = sentences_of_words(
+                scratch.text_view, start, start + end - at, tables, scratch.starts, scratch.ends, word, n_words
+            )
+            n += sentences
+        at = end
+    return n
+
+
+@compiled
 def _count_words(text, flags, n_words, what, lexicon, scratch, counts, row):  # type: ignore[no-untyped-def]
     """What Gopher asks of words and n-grams."""
     proper, characters, lettered, stop_words = word_counts(
@@ -135,8 +152,8 @@ def _count_words(text, flags, n_words, what, lexicon, scratch, counts, row):  # 
 
 
 @compiled
-def _count_lines(text, n_bytes, flags, found, what, tables, scratch, to, n_kept, counts, row):  # type: ignore[no-untyped-def]
-    """What Gopher and C4 ask of ``splitlines``; returns how much kept lines take of the scratch."""
+def _count_lines(text, n_bytes, flags, found, what, scratch, to, n_kept, counts, row):  # type: ignore[no-untyped-def]
+    """What Gopher and C4 ask of ``splitlines``, but for sentences; returns how much kept lines take of the scratch."""
     n, bullets, ellipses, outcomes, lorem, curly, to, n_kept = read_lines(
         text, n_bytes, flags, found, what.line_rules, what.c4, scratch, to, n_kept
     )
@@ -144,10 +161,7 @@ def _count_lines(text, n_bytes, flags, found, what, tables, scratch, to, n_kept,
     for i in range(len(outcomes)):
         counts[row, N_C4_KEPT + i] = outcomes[i]
     counts[row, C4_LOREM_LINE], counts[row, C4_CURLY_LINE] = lorem, curly
-    if not what.own_words:
-        return to, n_kept
-    counts[row, N_C4_SENTENCES] = _n_sentences(scratch, tables, n_kept)
-    return 0, 0
+    return to, n_kept
 
 
 @compiled
@@ -173,10 +187,14 @@ def count_all(data, bounds, what, lexicon, tables, given, scratch, kept_bounds, 
         counts[row, N_CHARACTERS], counts[row, N_NEWLINES] = found.n_points, found.n_newlines
         counts[row, N_NOT_NEWLINES] = found.n_points - found.n_newlines
         counts[row, N_HASHES], counts[row, N_ELLIPSES] = found.n_hashes, found.n_ellipses
+        if what.own_words:
+            to, n_kept = 0, 0
         if what.gopher or what.c4:
-            to, n_kept = _count_lines(text, n_bytes, flags, found, what, tables, scratch, to, n_kept, counts, row)
+            to, n_kept = _count_lines(text, n_bytes, flags, found, what, scratch, to, n_kept, counts, row)
         kept_bounds[row + 1] = n_kept
         if not (what.gopher or what.fineweb):
+            if what.own_words:
+                counts[row, N_C4_SENTENCES] = _n_sentences(scratch, tables, n_kept)
             continue
         repeats = line_repeats(text, found.n_newlines, flags, what.short_line, scratch.keys, scratch.starts)
         for i in range(len(repeats)):
@@ -187,6 +205,7 @@ def count_all(data, bounds, what, lexicon, tables, given, scratch, kept_bounds, 
                 counts[row, N_PARAGRAPHS + i] = repeats_of_paragraphs[i]
         if what.own_words:
             n_words = split_words(scratch.text_view, FROM_START, n_bytes, tables, scratch.starts, scratch.ends)
+            counts[row, N_C4_SENTENCES] = _n_sentences_of_words(scratch, tables, n_words, n_kept)
         else:
             n_words = _load_words(given, row, start, scratch.starts, scratch.ends)
         counts[row, N_WORDS] = n_words

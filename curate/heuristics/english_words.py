@@ -206,19 +206,42 @@ def count_sentences(data, start, end, tables, starts, ends):  # type: ignore[no-
     than one space between words is a word here. An empty stretch counts 1. ``starts`` and ``ends`` are
     scratch, as long as for :func:`split_words`.
     """
-    flags = tables.flags
     n = split_words(data, start, end, tables, starts, ends)
+    return sentences_of_words(data, start, end, tables, starts, ends, 0, n)[0]
+
+
+@kernel
+def sentences_of_words(data, start, end, tables, starts, ends, first, n):  # type: ignore[no-untyped-def]
+    """As :func:`count_sentences`, from words found already in a longer text that has ``data[start:end]`` as a line.
+
+    A line break parts words, and no name is joined across it: a line has the same words alone and in its text. This
+    holds for every break of ``str.splitlines``, and where white space is stripped off the line.
+
+    Args:
+        data, start, end: the line.
+        tables: ``word_tables``.
+        starts, ends: the ``n`` words of the text, in order.
+        first: a word from which on to look; none before it is in the line.
+
+    Returns:
+        Sentences, and the first word behind the line.
+    """
+    flags = tables.flags
+    while first < n and starts[first] < start:
+        first += 1
     sentences, ended, at = 1, False, start
-    for i in range(n):
-        if ended and _is_white_word(data, at, starts[i]):
+    while first < n and starts[first] < end:
+        begin, before = starts[first], at
+        at = ends[first]
+        first += 1
+        if ended and _is_white_word(data, before, begin):
             sentences, ended = sentences + 1, False
-        at = ends[i]
-        point, after = code_point(data, starts[i], at)
+        point, after = code_point(data, begin, at)
         if flags[point] & TERMINAL and after == at:
             ended = True
-        elif ended and not _is_punctuation(data, starts[i], at, flags):
+        elif ended and not _is_punctuation(data, begin, at, flags):
             sentences, ended = sentences + 1, False
-    return sentences + 1 if ended and _is_white_word(data, at, end) else sentences
+    return (sentences + 1 if ended and _is_white_word(data, at, end) else sentences), first
 
 
 @inlined

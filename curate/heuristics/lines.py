@@ -167,15 +167,16 @@ def read_lines(text, n_bytes, flags, found, rules, judge, scratch, to, n_kept): 
         found: its ``Contents``.
         rules: ``LineRules``.
         judge: whether C4's outcomes are wanted; else they are 0.
-        scratch: kept lines, cut down, are appended to its ``lines``, and where they end to its ``line_ends``.
-        to, n_kept: how much is there already, of both.
+        scratch: kept lines, cut down, are appended to its ``lines``, and where they end to its ``line_ends``. Its
+            ``chosen`` receives where this document's kept lines begin in ``text``, -1 for one that lost a citation.
+        to, n_kept: how much is there already, of ``lines`` and ``line_ends``.
 
     Returns:
         Lines; those that begin with a bullet; those that end with an ellipsis; lines of each of KEPT to POLICY, six
         numbers; the number of the first line, from 1, with "lorem ipsum", then with a curly bracket, 0 for none;
         new ``to`` and ``n_kept``.
     """
-    lines, line_ends = address(scratch.lines), scratch.line_ends
+    lines, line_ends, line_starts = address(scratch.lines), scratch.line_ends, scratch.chosen
     n, n_bullets, n_ellipses, lorem_line, curly_line, at = 0, 0, 0, 0, 0, 0
     kept, long_word, no_end_mark, few_words, javascript, policy = 0, 0, 0, 0, 0, 0
     while at < n_bytes:
@@ -202,6 +203,7 @@ def read_lines(text, n_bytes, flags, found, rules, judge, scratch, to, n_kept): 
         if outcome == KEPT:
             to += length
             line_ends[n_kept] = to
+            line_starts[kept - 1] = start if length == end - start else -1
             n_kept += 1
     outcomes = (kept, long_word, no_end_mark, few_words, javascript, policy)
     return n, n_bullets, n_ellipses, outcomes, lorem_line, curly_line, to, n_kept

@@ -11,7 +11,7 @@ false alarm costs time only. Two facts keep them few:
 - an n-gram of words can recur only if the (n-1)-grams at both its ends do;
 - words glued together can recur only if their first 16, 24, 32 and 40 bytes do, as far as they have them.
 
-Here a text is an address of bytes followed by sixteen bytes or more that may be read, a newline first. Array suffixes:
+Here a text is an address of bytes followed by forty bytes or more (LONGEST_PREFIX) that may be read, a newline first. Array suffixes:
 W words, C candidates, T table slots.
 """
 
@@ -246,13 +246,14 @@ def _unique_from(glued, bytes_W, n_positions, scratch):  # type: ignore[no-untyp
     grams_W, kept_C, unique_W, counters = scratch.grams, scratch.kept, scratch.chosen, scratch.counters
     for i in range(n_positions):
         kept_C[i] = i
-        unique_W[i] = NEVER
-        grams_W[i] = chained(SEED, load64(glued, bytes_W[i]))
+        at = bytes_W[i]
+        grams_W[i] = chained(chained(SEED, load64(glued, at)), load64(glued, at + 8))
     m = n_positions
     for length in range(16, LONGEST_PREFIX + 1, 8):
-        for j in range(m):
-            at = kept_C[j]
-            grams_W[at] = chained(grams_W[at], load64(glued, bytes_W[at] + length - 8))
+        if length > 16:
+            for j in range(m):
+                at = kept_C[j]
+                grams_W[at] = chained(grams_W[at], load64(glued, bytes_W[at] + length - 8))
         shift, _ = _counted(grams_W, kept_C, m, counters)
         left = 0
         for j in range(m):

@@ -186,8 +186,9 @@ class _Shingles:
     def links(self, task: JoinTask) -> np.ndarray:
         """The links of one join between candidates, each pair of texts once."""
         links = self._copies[deduplication.links_of(task)]
-        links = np.unique(links[links[:, 0] != links[:, 1]], axis=0)
-        return np.searchsorted(self.candidates, links)
+        first, member = np.searchsorted(self.candidates, links[links[:, 0] != links[:, 1]]).T
+        both = np.unique((first << 32) | member)
+        return np.stack([both >> 32, both & 0xFFFFFFFF], axis=1)
 
     def similarity(self, left: np.ndarray, right: np.ndarray) -> np.ndarray:
         """True Jaccard similarity of pairs of candidates."""
