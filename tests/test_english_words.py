@@ -133,10 +133,10 @@ def test_words_cover_everything_but_white_space(text: str) -> None:
     assert all(len(word.split()) == 1 for word in words(text))
 
 
-@given(TEXTS, TEXTS)
+@given(TEXTS, TEXTS, st.sampled_from(["\n", "\r\n", *"\v\f\r\x1c\x1d\x1e\x85\u2028\u2029"]))
 @settings(max_examples=200, deadline=None)
-def test_a_line_break_parts_what_surrounds_it(first: str, second: str) -> None:
-    assert words(f"{first}\n{second}") == words(first) + words(second)
+def test_a_line_break_parts_what_surrounds_it(first: str, second: str, line_break: str) -> None:
+    assert words(f"{first}{line_break}{second}") == words(first) + words(second)
 
 
 @given(TEXTS, TEXTS)
