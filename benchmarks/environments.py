@@ -46,7 +46,10 @@ def python_of(name: str) -> str:
     if not stamp.exists() or stamp.read_text() != wanted:
         print(f"installing {', '.join(requirements()[name])} into {folder}", file=sys.stderr)
         venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-input", *requirements()[name]], check=True)
+        if subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-input", *requirements()[name]], check=False).returncode:
+            raise SystemExit(
+                f"pip could not install {name}; the build of torch for CPUs is in PyTorch's own index: name it in PIP_EXTRA_INDEX_URL"
+            )
         stamp.write_text(wanted)
     return str(python)
 

@@ -29,7 +29,8 @@ which other work on the machine does not disturb. A ratio above 1 means that cur
     python -m benchmarks --data FOLDER      # one directory per domain: .txt, .jsonl(.gz, .zst), .parquet
 
 Without `--data` the jobs use the text that the machine has anyway (`format: machine_text`), unless the default data
-folder exists. Peers are installed by pip into environments of their own under `benchmarks/.work/`.
+folder exists. Peers are installed by pip into environments of their own under `benchmarks/.work/`. Two of them take torch's build for CPUs,
+which PyTorch's own package index has: name it in `PIP_EXTRA_INDEX_URL`.
 """
 
 

@@ -156,6 +156,8 @@ class Pipeline:
                     fingerprints = {name: entry.fingerprint for name, entry in self.entries.items()}
                     run = Run(self.config, self.circumstance, self.corpus, running, manifest, progress, fingerprints, forgotten=forgotten)
                     self._run(run, todo, only)
+                    # A worker that was lost on the way may have left a partial file.
+                    self._sweep()
                 finally:
                     if engine is None:
                         running.close()
