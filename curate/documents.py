@@ -55,6 +55,13 @@ def text_bytes(text: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return raw, bounds
 
 
+def read_only(array: np.ndarray) -> np.ndarray:
+    """A read-only view, so that a kernel is compiled once, whoever owns the memory."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def doc_ids(text: pa.Array) -> pa.Array:
     """doc_id of every row of a large_string column, without decoding it."""
     data, bounds = text_bytes(text)

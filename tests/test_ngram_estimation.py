@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.documents import read_only
 from curate.errors import InputError
 from curate.ngram import arpa
 from curate.ngram.kneser_ney import FALLBACK_DISCOUNTS, Estimate, estimate
-from curate.ngram.model import compile_model, read_only
+from curate.ngram.model import compile_model
 
 SMALL = Path(__file__).parents[2] / "shared" / "data" / "ci_small"
 needs_data = pytest.mark.skipif(not SMALL.exists(), reason=f"real text is absent: {SMALL}")

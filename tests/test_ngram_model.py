@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from curate.documents import read_only
 from curate.errors import InputError
 from curate.ngram import arpa
 from curate.ngram.arpa import Level, NgramRows
 from curate.ngram.kenlm_binary import KenlmModel
 from curate.ngram.kneser_ney import estimate
-from curate.ngram.model import NgramModel, compile_model, read_only
+from curate.ngram.model import NgramModel, compile_model
 
 SMALL = Path(__file__).parents[2] / "shared" / "data" / "ci_small"
 needs_data = pytest.mark.skipif(not SMALL.exists(), reason=f"real text is absent: {SMALL}")

@@ -24,10 +24,9 @@ ITEMS_OF_A_DOCUMENT = 20
 
 def compare(folder: str | None, n_bytes: int, n_items: int, n_peer: int, out: str, repeats: int) -> dict[str, Any]:
     """Passages of one stretch of the corpus are the items; another stretch, with some of them planted, is searched."""
-    from curate.documents import text_bytes
+    from curate.documents import read_only, text_bytes
     from curate.kernels.folding import fold_tables
     from curate.kernels.ngram_lookup import fold_column
-    from curate.ngram.model import read_only
     from curate.scorers.contamination import Contamination
 
     batch = Data(Path(folder) if folder else None).documents(n_bytes + 2 * n_items * 6 * ITEM_WORDS)

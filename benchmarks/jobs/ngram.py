@@ -28,9 +28,8 @@ def compare(folder: str | None, n_bytes: int, n_train: int, repeats: int) -> dic
     """A model of one stretch of the corpus; both sides score another, by turns."""
     import kenlm
 
-    from curate.documents import text_bytes
+    from curate.documents import read_only, text_bytes
     from curate.ngram import arpa, kneser_ney
-    from curate.ngram.model import read_only
     from curate.scorers.ngram_perplexity import NgramPerplexity
 
     batch = Data(Path(folder) if folder else None).documents(n_bytes + n_train)

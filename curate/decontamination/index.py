@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from curate.decontamination.evaluation_files import EvaluationFile, read
-from curate.decontamination.ngrams import Occurrences, Rules, by_file, occurrences, read_only, templates
-from curate.documents import text_bytes
+from curate.decontamination.ngrams import Occurrences, Rules, by_file, occurrences, templates
+from curate.documents import read_only, text_bytes
 from curate.errors import ConfigError, InputError
 from curate.kernels.folding import fold_tables
 from curate.kernels.ngram_lookup import BLOOM_BITS, Found, Index, fill_filter, find, keys_at

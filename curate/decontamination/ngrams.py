@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.decontamination.evaluation_files import Item
-from curate.documents import text_bytes
+from curate.documents import read_only, text_bytes
 from curate.kernels.folding import fold_tables
 from curate.kernels.ngram_lookup import fold_column, keys_at, n_distinct
 
@@ -65,13 +65,6 @@ class Occurrences:
     def items_with(self, which: np.ndarray) -> np.ndarray:
         """(I,) bool: which items have an occurrence of these (mask of O)."""
         return np.bincount(self.items[which], minlength=self.n_items) > 0
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A read-only view, so that a kernel is compiled once, whoever owns the memory."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def occurrences(items: Sequence[Item], rules: Rules) -> Occurrences:

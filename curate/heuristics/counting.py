@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from curate.documents import text_bytes
+from curate.documents import read_only, text_bytes
 from curate.heuristics import spacy_words
 from curate.heuristics.characters import character_flags, compiled
 from curate.heuristics.english_words import count_sentences, sentences_of_words, split_words, word_tables
 from curate.heuristics.lines import LineRules, contents, read_lines
 from curate.heuristics.repetition import line_repeats, paragraph_repeats, repeated_n_grams, table_bits, top_n_grams
-from curate.heuristics.scratch import Scratch, read_only, scratch_for
+from curate.heuristics.scratch import Scratch, scratch_for
 from curate.heuristics.word_counts import STOP_SLOTS, enter_stop_words, word_counts
 from curate.kernels.machine_words import address
 

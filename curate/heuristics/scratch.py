@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from curate.documents import read_only
+
 PADDING = 64
 """Bytes that may be read behind a text."""
 
@@ -77,10 +79,3 @@ def scratch_for(longest: int, n_line_bytes: int = 0) -> Scratch:
         firsts=np.empty(table, np.int32),
         counters=np.empty(2 * table, np.uint8),
     )
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A view that cannot be written to; numba compiles anew for an array that can."""
-    array = array.view()
-    array.flags.writeable = False
-    return array

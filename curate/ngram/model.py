@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numba import njit
 
-from curate.documents import text_bytes
+from curate.documents import read_only, text_bytes
 from curate.errors import InputError
 from curate.kernels.ngram import (
     EDGE,
@@ -79,13 +79,6 @@ class NgramModel:
         log10_p, n_predicted, n_oov = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64)
         add_up(word_T, end_S[:n_sentences], log10_p_S, bounds_N, log10_p, n_predicted, n_oov)
         return log10_p, n_predicted, n_oov
-
-
-def read_only(array: np.ndarray) -> np.ndarray:
-    """A read-only view, so that a kernel is compiled once, whoever owns the memory."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _mapped(path: Path, kind: np.dtype) -> np.ndarray:

@@ -18,13 +18,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import pyarrow as pa
 
-from curate.documents import text_bytes
+from curate.documents import read_only, text_bytes
 from curate.errors import ConfigError, InputError
 from curate.hashing import U64, id_halves, id_keys
 from curate.kernels.ngram import in_sorted
 from curate.ngram import arpa, ccnet, kneser_ney
 from curate.ngram.kenlm_binary import KenlmModel, is_binary, require_kenlm
-from curate.ngram.model import NgramModel, compile_model, read_only
+from curate.ngram.model import NgramModel, compile_model
 from curate.scorers.scorer import Sample, Scorer, columns
 
 LN10, LN2 = math.log(10), math.log(2)
