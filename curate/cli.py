@@ -1,4 +1,4 @@
-"""The command line: check · plan · run · show · why · schema."""
+"""The command line: check · plan · run · show · report · why · schema."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def plan(
     A small sample of every source goes through the whole pipeline in a scratch
     directory; documents, tokens, bytes, time and memory are scaled up from it.
     """
-    from curate.config import parse_bytes
     from curate.planning import estimate
+    from curate.quantities import parse_bytes
     from curate.tree import estimate_table, stage_tree
 
     pipeline = _pipeline(file, overrides, conf, engine, workers)
@@ -146,6 +146,21 @@ def show(
     console.print(show_shard(corpus, shard, mix) if shard else show_corpus(corpus, mix))
     if verify:
         console.print(Text.assemble(("✓", "green"), f" {checked} files and every ledger verified"))
+
+
+@app.command()
+def report(
+    corpus: CorpusPath,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="where to write it; default report.html in the corpus")] = None,
+    mix: MixName = None,
+) -> None:
+    """Write a corpus as one HTML page: where records went, shares, scores by domain, agreement, mixture, lineage.
+
+    The page fetches nothing and runs no script. Needs matplotlib, the extra `report`.
+    """
+    from curate.report import write_report
+
+    _console().print(write_report(corpus, out, mix), soft_wrap=True, highlight=False)
 
 
 @app.command()

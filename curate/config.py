@@ -13,43 +13,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from curate.dedup import Dedup
 from curate.errors import ConfigError, nearest
 from curate.ingest.sources import Source
+from curate.quantities import Bytes, Count
 from curate.selection.rules import Rule
-
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
-_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
-
-
-def parse_bytes(value: Any) -> Any:
-    """``64MiB``, ``1.5 GB`` or a number, as bytes."""
-    return _scaled(value, _UNITS, "a size such as 64MiB, 1.5GB or 1000000")
-
-
-def parse_count(value: Any) -> Any:
-    """``10M``, ``1.5B`` (billions) or a number."""
-    return _scaled(value, _COUNTS, "a count such as 10M, 1.5B or 1000000")
-
-
-def _scaled(value: Any, units: dict[str, int], expected: str) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([\d_]+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
-    if match is None or match[2].lower() not in units:
-        raise ValueError(f"expected {expected}, got {value!r}")
-    return int(float(match[1].replace("_", "")) * units[match[2].lower()])
-
-
-def _number_or(pattern: str) -> WithJsonSchema:
-    """What editors are told of a number that may carry a unit."""
-    return WithJsonSchema({"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"type": "string", "pattern": pattern}]})
-
-
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(gt=0), _number_or(r"^\s*[\d_]+(\.\d+)?\s*([kKmMgGtT][iI]?)?[bB]?\s*$")]
-Count = Annotated[int, BeforeValidator(parse_count), Field(gt=0), _number_or(r"^\s*[\d_]+(\.\d+)?\s*[kKmMbBtT]?\s*$")]
 
 
 class Strict(BaseModel):
@@ -190,6 +160,7 @@ class Circumstance(Strict):
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, gt=0, description="tasks at the same time")
     address: str | None = Field(None, description="of a running Ray cluster; none starts Ray on this machine")
     dashboard: bool = Field(False, description="serve Ray's dashboard on localhost")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="what language models compute on; auto: a GPU where there is one")
     storage_options: dict[str, Any] = Field(default_factory=dict, repr=False, description="fsspec options for sources and output")
     cache: str = Field("~/.cache/curate", description="local copies of remote models")
 

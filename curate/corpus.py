@@ -78,7 +78,12 @@ def ids_hash(doc_ids: Iterable[pa.Array]) -> str:
 
 
 def read_part(corpus: Folder, part: str, columns: Sequence[str], row_groups: Sequence[int] | None = None, mix: str = "default") -> pa.Table:
-    """Columns of one part, from whichever groups hold them, as one table with the names asked for."""
+    """Columns of one part, from whichever groups hold them, as one table with the names asked for.
+
+    Args:
+        row_groups: of the documents' file, all when None. Files beside it have row groups of their own, so their
+            columns are read whole and the same rows taken.
+    """
     by_group: dict[str, list[str]] = {}
     for column in columns:
         group, name = split_name(column)
@@ -86,10 +91,19 @@ def read_part(corpus: Folder, part: str, columns: Sequence[str], row_groups: Seq
     read: dict[str, pa.ChunkedArray] = {}
     for group, names in by_group.items():
         with corpus.open(f"{group_path(group, mix)}/{part}.parquet") as file, pq.ParquetFile(file) as parquet:
-            wanted = range(parquet.num_row_groups) if row_groups is None else row_groups
+            wanted = row_groups if row_groups is not None and not group else range(parquet.num_row_groups)
             table = parquet.read_row_groups(list(wanted), columns=names, use_threads=False)
+        if row_groups is not None and group:
+            table = pa.concat_tables([table.slice(0, 0), *(table.slice(a, n) for a, n in _row_ranges(corpus, part, row_groups))])
         read |= {f"{group}.{name}" if group else name: table[name] for name in names}
     return pa.table({column: read[column] for column in columns})
+
+
+def _row_ranges(corpus: Folder, part: str, row_groups: Sequence[int]) -> list[tuple[int, int]]:
+    """First row and number of rows of some row groups of a documents file."""
+    with corpus.open(f"{group_path('')}/{part}.parquet") as file, pq.ParquetFile(file) as parquet:
+        sizes = [parquet.metadata.row_group(i).num_rows for i in range(parquet.num_row_groups)]
+    return [(sum(sizes[:i]), sizes[i]) for i in row_groups]
 
 
 class SidecarWriter:
@@ -228,6 +242,11 @@ class Corpus:
         stages = self.manifest.stages
         scores = [name.removeprefix("score/") for name in stages if name.startswith("score/")]
         return scores + [DEDUP] * (DEDUP in stages) + [SELECTION] * ("select" in stages) + ["mix"] * (f"mix/{self.mix}" in stages)
+
+    def learned(self, file: str) -> list[str]:
+        """Scorers that left a file of this name in what they learned; it lies at ``models/<scorer>/<file>``."""
+        fitted = [name.removeprefix("fit/") for name in self.manifest.stages if name.startswith("fit/")]
+        return [name for name in fitted if self.folder.exists(f"models/{name}/{file}")]
 
     @property
     def is_selected(self) -> bool:

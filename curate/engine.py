@@ -24,6 +24,10 @@ class Engine(Protocol):
     name: str
     workers: int
 
+    def gpus(self) -> int:
+        """GPUs that tasks can have."""
+        ...
+
     def map(
         self,
         task: Callable[[Argument], Result],
@@ -52,6 +56,14 @@ class InProcess:
 
     name = "process"
     workers = 1
+
+    def gpus(self) -> int:
+        """Those that torch sees; none where it is not installed."""
+        try:
+            import torch
+        except ModuleNotFoundError:
+            return 0
+        return int(torch.cuda.device_count())
 
     def map(
         self,

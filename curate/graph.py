@@ -55,6 +55,7 @@ def build(
     for name in _in_order(scorers):
         scorer, sample = scorers[name], scorers[name].sample()
         _require(f"score.{name}", scorer.inputs, known)
+        _check_borrowed(name, scorer, scorers)
         if sample is not None:
             _require(f"score.{name} (its training sample)", sample.columns, known)
             add(Fit(specs[name], scorer, sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))))
@@ -65,7 +66,7 @@ def build(
         known |= {f"{DEDUP}.{f.name}": f for f in VERDICTS}
     schema = _schema(known)
     if rules := _rules(config):
-        resolved = selection.resolve(rules, schema, tokens)
+        resolved = selection.resolve(rules, schema, tokens, config.seed)
         _check_reasons(resolved)
         add(Select(resolved, tokens))
     length = config.mix.length or (tokens if config.mix.byte_budget is None and tokens else "n_bytes")
@@ -149,7 +150,8 @@ def _in_order(scorers: dict[str, Scorer]) -> list[str]:
     reads = {}
     for name, scorer in scorers.items():
         sample = scorer.sample()
-        reads[name] = {split_name(c)[0] for c in [*scorer.inputs, *(sample.columns if sample else ())]} & scorers.keys()
+        columns = [*scorer.inputs, *(sample.columns if sample else ())]
+        reads[name] = {*(split_name(c)[0] for c in columns), *scorer.borrows()} & scorers.keys()
     order: list[str] = []
     while len(order) < len(scorers):
         ready = [name for name in scorers if name not in order and reads[name] <= set(order)]
@@ -163,6 +165,19 @@ def _in_order(scorers: dict[str, Scorer]) -> list[str]:
             )
         order += ready
     return order
+
+
+def _check_borrowed(name: str, scorer: Scorer, scorers: dict[str, Scorer]) -> None:
+    """What a scorer borrows is a tokenizer that another scorer of this pipeline keeps."""
+    counters = [other for other, found in scorers.items() if isinstance(found, Tokens)]
+    for lender in scorer.borrows():
+        if lender not in counters:
+            raise ConfigError(
+                f"no tokens scorer is called {lender!r}",
+                where=f"score.{name}: tokenizer_of",
+                expected="the name of a tokens scorer of this pipeline",
+                fix=nearest(lender, counters) if counters else "add `- tokens: {}` under score:",
+            )
 
 
 def _require(where: str, columns: Iterable[str], known: dict[str, pa.Field]) -> None:

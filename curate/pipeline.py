@@ -211,7 +211,7 @@ class Pipeline:
                 )
         while todo:
             ready = [self.stages[n] for n in todo if all(p in run.manifest.stages for p in self.stages[n].parents)]
-            together = _together(ready)
+            together = _together(ready, run)
             began = time.monotonic()
             for stage, outcome in zip(together, _outcomes(together, run), strict=True):
                 entry = self.entries[stage.name]
@@ -339,7 +339,7 @@ class Pipeline:
             yield
 
 
-def _together(ready: list[Stage]) -> list[Stage]:
+def _together(ready: list[Stage], run: Run) -> list[Stage]:
     """What to run next: all ready fits, or all ready scorers of the first one's resources, or one stage."""
     first = ready[0]
     if isinstance(first, Fit):
@@ -347,8 +347,8 @@ def _together(ready: list[Stage]) -> list[Stage]:
     if isinstance(first, ScoreStage):
         # A fit that is ready goes first: its scorer may then join the pass.
         fits: list[Stage] = [s for s in ready if isinstance(s, Fit)]
-        shape = first.scorer.resources
-        return fits or [s for s in ready if isinstance(s, ScoreStage) and s.scorer.resources == shape]
+        shape = first.shape(run)
+        return fits or [s for s in ready if isinstance(s, ScoreStage) and s.shape(run) == shape]
     return [first]
 
 

@@ -26,6 +26,7 @@ from curate.errors import ConfigError, InfeasibleMixtureError, nearest
 from curate.ingest import Limits, Source
 from curate.ingest.sources import Extra, FromField
 from curate.preview import Drawn, draw
+from curate.stages.fit import Fit
 
 if TYPE_CHECKING:
     from curate.pipeline import Pipeline
@@ -136,7 +137,7 @@ def _try(
         }
     )
     most = int(LEARNED_SHARE * sum(d.n_bytes for d in drawn) / cut)
-    trial = make(sampled, Circumstance(engine="process"), pipeline.plugin_paths, most)
+    trial = _all_columns(make(sampled, Circumstance(engine="process"), pipeline.plugin_paths, most))
     try:
         corpus = trial.run(engine=InProcess(), until=until)
     except (InfeasibleMixtureError, ConfigError):
@@ -144,9 +145,17 @@ def _try(
         natural = sampled.model_copy(
             update={"mix": Mix(name=mix.name, length=mix.length), "select": [], "dedup": None, "emit": _without_dedup(config.emit)}
         )
-        trial = make(natural, Circumstance(engine="process"), pipeline.plugin_paths, most)
+        trial = _all_columns(make(natural, Circumstance(engine="process"), pipeline.plugin_paths, most))
         corpus = trial.run(engine=InProcess(), until=until)
     return corpus, {name: spent["seconds"] for name, spent in trial.times().items()}
+
+
+def _all_columns(trial: Pipeline) -> Pipeline:
+    """The trial, where what learns from columns alone sees all of the sample: of the part that teaches others nothing may be left to it."""
+    for stage in trial.stages.values():
+        if isinstance(stage, Fit) and "text" not in stage.sample.columns:
+            stage.sample = stage.scorer.sample() or stage.sample
+    return trial
 
 
 def _on_any_source(config: Dedup | None) -> Dedup | None:

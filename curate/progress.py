@@ -31,19 +31,26 @@ class Bar:
         self._bars, self._console = bars, console
         self._done, self._bytes, self._began, self._spoke = 0, 0, time.monotonic(), time.monotonic()
         # Bytes weigh shards of different size rightly; shards are shown because they are what is committed.
-        self._task = bars.add_task(name, total=max(n_bytes, 1), work=0.0, shards=f"0/{shards}") if bars else None
+        self._task = bars.add_task(name, total=max(n_bytes, 1), work=0.0, shards=f"0/{shards}", detail="") if bars else None
 
     def shard_done(self, n_bytes: int) -> None:
         """One more shard is committed."""
         self._done += 1
         self._bytes += n_bytes
+        self._show(float(self._bytes), "")
+
+    def in_work(self, n_bytes: float, detail: str) -> None:
+        """How much is done of the shards that are not committed yet, and a few words about them."""
+        self._show(min(self._bytes + n_bytes, float(self._all)), detail)
+
+    def _show(self, n_bytes: float, detail: str) -> None:
         if self._bars and self._task is not None:
-            self._bars.update(self._task, advance=n_bytes, work=float(self._bytes), shards=f"{self._done}/{self._shards}")
+            self._bars.update(self._task, completed=n_bytes, work=n_bytes, shards=f"{self._done}/{self._shards}", detail=detail)
         elif self._console and time.monotonic() - self._spoke > LINE_EVERY_SECONDS:
             self._spoke = time.monotonic()
             elapsed = self._spoke - self._began
-            left = elapsed * (self._all - self._bytes) / max(self._bytes, 1)
-            self._console.print(f"{self._name}: {self._done}/{self._shards} shards, {rate(self._bytes, elapsed)}, {left:.0f} s left")
+            said = detail or f"{rate(n_bytes, elapsed)}, {elapsed * (self._all - n_bytes) / max(n_bytes, 1):.0f} s left"
+            self._console.print(f"{self._name}: {self._done}/{self._shards} shards, {said}", highlight=False)
 
     @property
     def seconds(self) -> float:
@@ -78,7 +85,7 @@ class Progress:
         live = self.console.is_terminal
         columns = (
             TextColumn("[bold]{task.description:<22}"), BarColumn(bar_width=24), TextColumn("{task.fields[shards]} shards"),
-            _Rate(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            _Rate(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[detail]}", style="dim"),
         )  # fmt: skip
         with Bars(*columns, console=self.console, transient=True, disable=not live) as bars:
             bar = Bar(name, shards, n_bytes, bars if live else None, self.console)

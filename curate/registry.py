@@ -27,6 +27,8 @@ from curate.mixers.mixer import Mixer
 from curate.scorers.scorer import Scorer
 
 SCORERS = {
+    "bits_per_byte": "curate.scorers.bits_per_byte:BitsPerByte",
+    "agreement": "curate.scorers.agreement:Agreement",
     "contamination": "curate.scorers.contamination:Contamination",
     "fasttext": "curate.scorers.fasttext:FastText",
     "heuristics": "curate.scorers.heuristics:Heuristics",

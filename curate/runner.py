@@ -114,6 +114,10 @@ class Ray:
             idle.append(actor)
         return results
 
+    def gpus(self) -> int:
+        """GPUs of the cluster."""
+        return int(self._ray.cluster_resources().get("GPU", 0))
+
     def _pool(self, resources: Resources, size: int) -> list[Any]:
         """Actors of one shape; pools of other shapes are given back, since their CPUs are needed."""
         for other in [shape for shape in self._pools if shape != resources]:

@@ -25,8 +25,9 @@ from curate import registry
 from curate.corpus import Part, SidecarWriter, group_path, read_part, split_name
 from curate.errors import CurateError, IntegrityError
 from curate.manifest import Ledger, Record, file_hash
-from curate.scorers.scorer import Sample, Scorer
+from curate.scorers.scorer import FitAid, Sample, Scorer
 from curate.storage import Folder
+from curate.telling import Teller
 
 BATCH_BYTES = 4 << 20
 READ_AHEAD = 2
@@ -70,13 +71,22 @@ def model_path(name: str) -> str:
 
 @dataclass(frozen=True)
 class FitTask:
-    """Learn one scorer's state."""
+    """Learn one scorer's state.
+
+    Args:
+        borrowed: other scorers whose learned files this one reads.
+        device: to learn on.
+        cache: directory for local copies of remote models.
+    """
 
     corpus: Folder
     parts: tuple[Part, ...]
     spec: ScorerSpec
     sample: Sample
     fingerprint: str
+    borrowed: tuple[tuple[str, str], ...] = ()
+    device: str = "cpu"
+    cache: str = ""
 
 
 def fit_scorer(task: FitTask) -> dict[str, Any]:
@@ -89,7 +99,7 @@ def fit_scorer(task: FitTask) -> dict[str, Any]:
     files = {}
     with tempfile.TemporaryDirectory() as scratch:
         state = Path(scratch)
-        scorer.fit(table, state)
+        scorer.fit_with(table, state, _aid(task))
         for file in sorted(p for p in state.rglob("*") if p.is_file()):
             path = f"{folder}/{file.relative_to(state).as_posix()}"
             with task.corpus.create(path) as out, file.open("rb") as learned:
@@ -101,7 +111,23 @@ def fit_scorer(task: FitTask) -> dict[str, Any]:
         "sample_bytes": sum(len(t.as_py().encode()) for t in table["text"]) if "text" in table.column_names else 0,
     }
     Record(f"fit/{task.spec.name}", "model", task.fingerprint, files, Ledger(table.num_rows, table.num_rows), totals).commit(task.corpus)
+    task.corpus.remove(checkpoints_path(task.spec.name))
     return totals | {"seconds": time.perf_counter() - began}
+
+
+def checkpoints_path(name: str) -> str:
+    """Where a fit that takes long leaves what it goes on from after a kill; gone when the fit is complete."""
+    return f".checkpoints/{name}"
+
+
+def _aid(task: FitTask) -> FitAid:
+    """What a long fit may use."""
+    borrowed = {
+        name: task.corpus.localize(model_path(name), Path(task.cache).expanduser() / fingerprint) for name, fingerprint in task.borrowed
+    }
+    place = task.corpus.child(checkpoints_path(task.spec.name))
+    tell = Teller(task.corpus, f"fit/{task.spec.name}", "model")
+    return FitAid(task.device, borrowed, place, task.fingerprint, tell)
 
 
 def draw_sample(corpus: Folder, parts: Sequence[Part], sample: Sample) -> pa.Table:
@@ -116,9 +142,8 @@ def draw_sample(corpus: Folder, parts: Sequence[Part], sample: Sample) -> pa.Tab
             if not sample.domains or domain in sample.domains:
                 total[domain] = total.get(domain, 0) + size
     everything = sum(total.values())
-    share = {
-        d: sample.n_bytes / len(total) if sample.per_domain else sample.n_bytes * size / max(everything, 1) for d, size in total.items()
-    }
+    wanted = sample.n_bytes if sample.fraction is None else sample.fraction * everything
+    share = {d: wanted / len(total) if sample.per_domain else wanted * size / max(everything, 1) for d, size in total.items()}
     columns = list(dict.fromkeys(["doc_id", "n_bytes", *sample.columns]))
     taken = dict.fromkeys(total, 0)
     full: set[str] = set()
@@ -162,6 +187,7 @@ class ScoreTask:
         fingerprints: of the score stages, in the order of ``specs``.
         learned: model fingerprint per spec, None where nothing was learned; keys the worker's cache.
         cache: directory for local copies of remote models.
+        device: that accelerated scorers compute on.
     """
 
     corpus: Folder
@@ -170,6 +196,7 @@ class ScoreTask:
     fingerprints: tuple[str, ...]
     learned: tuple[str | None, ...]
     cache: str
+    device: str = "cpu"
 
 
 _loaded: dict[str, Scorer] = {}
@@ -183,6 +210,8 @@ def _scorer(task: ScoreTask, i: int) -> Scorer:
         state = None
         if task.learned[i] is not None:
             state = task.corpus.localize(model_path(task.specs[i].name), Path(task.cache) / str(task.learned[i]))
+        if scorer.accelerated:
+            scorer.place(task.device)
         scorer.load(state)
         _loaded[key] = scorer
     return _loaded[key]
@@ -198,13 +227,17 @@ def score_part(task: ScoreTask) -> dict[str, float]:
             files.enter_context(SidecarWriter(task.corpus, spec.name, task.part.name, scorer.outputs))
             for spec, scorer in zip(task.specs, scorers, strict=True)
         ]
-        for batch in read_ahead(task.corpus, task.part.name, columns):
+        tell, done = Teller(task.corpus, f"score/{task.specs[0].name}", task.part.name), 0
+        for batch, prepared in read_ahead(task.corpus, task.part.name, columns, scorers):
             for i, scorer in enumerate(scorers):
                 began = time.perf_counter()
-                result = scorer.score(batch.select(list(scorer.inputs)))
+                result = scorer.score_prepared(batch.select(list(scorer.inputs)), prepared[i])
                 seconds[i] += time.perf_counter() - began
                 _same_rows(task.specs[i].name, scorer, batch, result)
                 writers[i].write(batch["doc_id"], result)
+            done += batch.num_rows
+            tell(done * task.part.n_bytes / max(task.part.n_rows, 1), task.part.n_bytes, "bytes", "")
+        tell.close()
     for i, writer in enumerate(writers):
         _commit(task, i, writer)
     return {spec.name: s for spec, s in zip(task.specs, seconds, strict=True)}
@@ -235,8 +268,11 @@ def _readers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(READERS)
 
 
-def read_ahead(corpus: Folder, part: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Batches of about BATCH_BYTES of text, read by a thread so that the model never waits for the disk."""
+def read_ahead(corpus: Folder, part: str, columns: list[str], scorers: Sequence[Scorer]) -> Iterator[tuple[pa.RecordBatch, list[Any]]]:
+    """Batches of about BATCH_BYTES of text with what each scorer prepared for them.
+
+    A thread reads and prepares (tokens, windows), so that a model never waits for the disk or the tokenizer.
+    """
     ready: queue.Queue[Any] = queue.Queue(READ_AHEAD)
     stop = threading.Event()
 
@@ -249,7 +285,7 @@ def read_ahead(corpus: Folder, part: str, columns: list[str]) -> Iterator[pa.Rec
     def work() -> None:
         try:
             for batch in _batches(corpus, part, columns):
-                put(batch)
+                put((batch, [scorer.prepare(batch.select(list(scorer.inputs))) for scorer in scorers]))
             put(None)
         except BaseException as error:
             put(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -13,16 +14,16 @@ from rich.text import Text
 from curate.corpus import DEDUP, Corpus, read_times, split_name
 from curate.errors import InputError, nearest
 from curate.manifest import Ledger
-from curate.summary import count, size, summary
+from curate.quantities import count, size
+from curate.summary import summary
 
 
 def show_corpus(url: str, mix: str | None = None) -> Group:
     """Schema, counts, ledger of every stage, lineage."""
     corpus = Corpus.open(url, mix=mix)
     title = Text.assemble(("corpus ", "dim"), (url, "bold"), ("   pipeline ", "dim"), corpus.manifest.pipeline)
-    return Group(
-        title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), *_duplicates(corpus), summary(corpus, read_times(corpus.folder))
-    )
+    beside = [*_agreements(corpus), *_duplicates(corpus)]
+    return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), *beside, summary(corpus, read_times(corpus.folder)))
 
 
 def _plain(title: str, *columns: str, right: tuple[str, ...] = ()) -> Table:
@@ -79,6 +80,22 @@ def _duplicates(corpus: Corpus) -> list[Any]:
         table.add_row(domain, f"{own['documents']:,}", f"{own['exact']:,}", f"{own['near']:,}", f"{copies / max(own['documents'], 1):.2%}")
     largest = ", ".join(f"{c['documents']:,} like {c['cluster'][:12]}" for c in found["largest"][:5])
     return [Text(title, style="bold"), table, Text(f"largest clusters: {largest}" if largest else "no clusters", style="dim"), Text()]
+
+
+def _agreements(corpus: Corpus) -> list[Any]:
+    """How two scores agree, overall and by domain, for every scorer that looked."""
+    blocks: list[Any] = []
+    for name in corpus.learned("agreement.json"):
+        found = json.loads(corpus.folder.read(f"models/{name}/agreement.json"))
+        halves = [f"{window} half" for window in found["overall"]["overlap"]]
+        table = _plain("", "domain", "documents", "Spearman", *halves, right=("documents", "Spearman", *halves))
+        table.title = f"{name}: {' and '.join(found['columns'])}, and how much of a half both would keep"
+        for line in [{"domain": "all", **found["overall"]}, *found["domains"]]:
+            rho, overlap = line["spearman"], line["overlap"] or {}
+            shares = [f"{share:.1%}" for share in overlap.values()]
+            table.add_row(line["domain"], f"{line['n']:,}", "" if rho is None else f"{rho:.3f}", *shares)
+        blocks += [table, Text()]
+    return blocks
 
 
 def _elsewhere(ledger: Ledger) -> str:

@@ -8,37 +8,18 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from curate.composition_table import composition_tables
 from curate.corpus import DUPLICATE, INGEST, Corpus
-
-
-def count(value: float) -> str:
-    """12,345 or 1.23 M."""
-    for size, unit in ((1e12, " T"), (1e9, " B"), (1e6, " M")):
-        if abs(value) >= size:
-            return f"{value / size:.2f}{unit}"
-    return f"{value:,.0f}"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes for people."""
-    for scale, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n_bytes >= scale:
-            return f"{n_bytes / scale:.1f} {unit}"
-    return f"{n_bytes:.0f} B"
-
-
-def duration(seconds: float) -> str:
-    """0.4 s, 75 s as 1 min 15 s, hours."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+from curate.quantities import count, duration, size
 
 
 def summary(corpus: Corpus, times: dict[str, Any]) -> Group:
     """Everything printed at the end of a run, as far as the stages that are complete."""
     stages = corpus.manifest.stages
     blocks: list[Any] = [_documents(corpus)]
+    # Absent where an earlier version made the selection.
+    for table in composition_tables(stages["select"].totals.get("composition", []) if corpus.is_selected else []):
+        blocks += [Text(), table]
     if f"mix/{corpus.mix}" in stages:
         blocks += [Text(), _mixture(corpus)]
     blocks += [Text(), _times(corpus, times)]

@@ -9,7 +9,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from curate.corpus import INGEST
-from curate.summary import count, duration, size
+from curate.quantities import count, duration, size
 
 if TYPE_CHECKING:
     from curate.dedup import Dedup

@@ -8,9 +8,10 @@ import json
 import pytest
 import yaml
 
-from curate.config import Circumstance, load_circumstance, load_pipeline, parse_bytes, parse_count
+from curate.config import Circumstance, load_circumstance, load_pipeline
 from curate.errors import ConfigError
 from curate.json_schema import json_schema
+from curate.quantities import parse_bytes, parse_count
 from pipelines import ROOT, configuration, write_yaml
 
 SHIPPED = sorted((ROOT / "pipelines").glob("*.yaml"))

@@ -22,6 +22,7 @@ from curate.testing import check_mixer, check_scorer, sample_documents, sample_d
 
 QUESTIONS = str(Path(__file__).parent / "evaluation" / "questions.jsonl")
 SMALL: dict[str, list[dict[str, Any]]] = {
+    "agreement": [{"columns": ["n_bytes", "source_row"]}, {"columns": ["n_bytes", "source_row"], "within_domain": True}],
     "contamination": [{"files": QUESTIONS}, {"files": QUESTIONS, "ngram": 5, "shortest": 4, "distinct": 3}],
     "fasttext": [
         {"label": "domain", "dim": 8, "bucket": 1000, "epoch": 2},

@@ -92,7 +92,7 @@ def test_help_names_every_verb() -> None:
     shown = CliRunner().invoke(app, ["--help"], terminal_width=200)
     assert shown.exit_code == 0
     verbs = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
-    assert {"check", "plan", "run", "show", "why", "schema"} <= set(verbs)
+    assert {"check", "plan", "run", "show", "report", "why", "schema"} <= set(verbs)
     for verb in verbs:
         assert verb in shown.output
         assert CliRunner().invoke(app, [verb, "--help"]).exit_code == 0

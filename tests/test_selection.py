@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import json
 import math
-import pickle
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,69 +15,11 @@ import pytest
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from selections import Row, decide, kept, over, rows_of, scores_kept, table_of
 
 from curate.errors import InputError, IntegrityError
-from curate.selection import Cut, check_conservation, find_cuts, merge_tallies, parse_rules, resolve, tally, verdicts
+from curate.selection import check_conservation, find_cuts, merge_tallies, parse_rules, resolve, tally, verdicts
 from curate.selection.ordering import keys_of, kind_of, value_of
-
-Row = dict[str, Any]
-
-
-def rows_of(scores: Sequence[Any], domains: Sequence[str | None] | None = None, weights: Sequence[int] | None = None) -> list[Row]:
-    """Documents 0, 1, … whose content hash says nothing about their position."""
-    n = len(scores)
-    return [
-        {
-            "doc_id": xxhash.xxh3_128_digest(str(i).encode()),
-            "domain": domains[i] if domains else "web",
-            "n_bytes": weights[i] if weights else 10,
-            "source": f"file-{i % 3}",
-            "source_row": i,
-            "s": scores[i],
-        }
-        for i in range(n)
-    ]
-
-
-def table_of(rows: Sequence[Row], kind: pa.DataType | None = None) -> pa.Table:
-    schema = pa.schema(
-        [
-            ("doc_id", pa.binary(16)),
-            ("domain", pa.dictionary(pa.int32(), pa.string())),
-            ("n_bytes", pa.int64()),
-            ("source", pa.string()),
-            ("source_row", pa.int64()),
-            ("s", kind or pa.float64()),
-        ]
-    )
-    return pa.Table.from_pylist(list(rows), schema=schema)
-
-
-def over(shards: Sequence[pa.Table]) -> Callable[[Callable[[pa.Table], Any]], list[Any]]:
-    """``map_shards`` in process, with the function and its result pickled as a runner would."""
-    return lambda task: [pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(task))(shard))) for shard in shards]
-
-
-def decide(shards: Sequence[pa.Table], *rules: Row, limit: int = 1_000_000) -> pa.Table:
-    """Rules over shards, verdicts in shard order beside the shards' own columns."""
-    ready = resolve(parse_rules(rules), shards[0].schema)
-    cuts = find_cuts(ready, over(shards), limit)
-    cuts = tuple(None if c is None else Cut.from_json(json.loads(json.dumps(c.to_json()))) for c in cuts)
-    parts = [verdicts(ready, cuts, shard) for shard in shards]
-    joined = [
-        pa.table({**dict(zip(s.column_names, s.columns, strict=True)), "keep": v["keep"], "reason": v["reason"]})
-        for s, v in zip(shards, parts, strict=True)
-    ]
-    return pa.concat_tables(joined)
-
-
-def kept(decided: pa.Table) -> set[int]:
-    return {r["source_row"] for r in decided.select(["source_row", "keep"]).to_pylist() if r["keep"]}
-
-
-def scores_kept(decided: pa.Table) -> list[Any]:
-    return sorted(r["s"] for r in decided.select(["s", "keep"]).to_pylist() if r["keep"])
-
 
 # --- an independent, in-memory statement of the same definition ---
 

@@ -98,7 +98,7 @@ def test_a_rule_survives_its_own_json() -> None:
         ({"column": "a", "window": [0.2, 0.8], "rate": 0.5}, ["`rate` belongs to"]),
         ({"column": "a", "window": "low"}, ["`window: low` needs the share"]),
         ({"column": "a", "window": [0.5, 0.5]}, ["[0.5, 0.5] is empty"]),
-        ({"column": "a", "window": "lo", "rate": 0.5}, ["window", "'low', 'medium' or 'high'"]),
+        ({"column": "a", "window": "lo", "rate": 0.5}, ["window", "'low', 'medium', 'high' or 'random'"]),
         ({"column": "a", "window": "low", "rate": 0}, ["rate", "greater than 0"]),
         ({"column": "a", "window": "low", "rate": 1.5}, ["rate", "less than or equal to 1"]),
         ({"column": "a", "min": 1, "within": "domain"}, ["`within` has no meaning for `min`"]),

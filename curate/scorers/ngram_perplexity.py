@@ -20,8 +20,9 @@ import pyarrow as pa
 
 from curate.documents import read_only, text_bytes
 from curate.errors import ConfigError, InputError
-from curate.hashing import U64, id_halves, id_keys
-from curate.kernels.ngram import in_sorted
+from curate.fit_ids import FitIds
+from curate.fit_ids import save as save_fit_ids
+from curate.hashing import U64, id_keys
 from curate.ngram import arpa, ccnet, kneser_ney
 from curate.ngram.kenlm_binary import KenlmModel, is_binary, require_kenlm
 from curate.ngram.model import NgramModel, compile_model
@@ -32,7 +33,6 @@ HELD_OUT = 16  # one document in this many tells the cutoffs of a learned model 
 MAX_ORDER = 16
 
 _FACTS = "ngram.json"
-_IDS = "fit_ids.npy"
 
 _SCORES = columns(
     nats=(pa.float64(), "nats", "lower"),
@@ -91,7 +91,7 @@ class NgramPerplexity(Scorer):
 
     def __post_init__(self) -> None:
         self._model: _Model | None = None
-        self._fit_ids = np.empty((0, 2), U64)
+        self._fit_ids = FitIds()
         self._cutoffs: tuple[float, float] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,8 +154,7 @@ class NgramPerplexity(Scorer):
         else:
             aside = (id_keys(0, "ngram cutoffs", ids) % U64(HELD_OUT) == 0) & (self.bucket_percentiles is not None)
             model = self._learn(text.filter(pa.array(~aside)), state)
-            halves = id_halves(ids.filter(pa.array(~aside)))
-            np.save(state / _IDS, halves[np.lexsort((halves[:, 1], halves[:, 0]))], allow_pickle=False)
+            save_fit_ids(ids.filter(pa.array(~aside)), state)
         facts: dict[str, Any] = {"lines": self.lines, "normalise": self.normalise}
         if self.bucket_percentiles is not None:
             facts["cutoffs"] = self._percentiles(model, text.filter(pa.array(aside)), self.bucket_percentiles)
@@ -191,8 +190,7 @@ class NgramPerplexity(Scorer):
             folder = path if path.is_dir() else None
         elif state is not None:
             self._model = NgramModel.load(state)
-        if folder is not None and (folder / _IDS).exists():
-            self._fit_ids = read_only(np.load(folder / _IDS, allow_pickle=False))
+        self._fit_ids = FitIds(folder)
         self._cutoffs = tuple(self.bucket_cutoffs) if self.bucket_cutoffs is not None else None  # type: ignore[assignment]
         if self.bucket_percentiles is not None and state is not None:
             low, high = json.loads((state / _FACTS).read_text())["cutoffs"]
@@ -237,8 +235,7 @@ class NgramPerplexity(Scorer):
         nats = -LN10 * log10_p
         n_bytes = np.diff(text_bytes(text)[1])
         null = text.is_null().to_numpy(zero_copy_only=False)
-        seen = np.zeros(len(text), bool)
-        in_sorted(self._fit_ids, read_only(id_halves(batch["doc_id"])), seen)
+        seen = self._fit_ids.among(batch["doc_id"])
         perplexity = _perplexity(log10_p, n_predicted)
         bpb = np.divide(nats, LN2 * n_bytes, out=np.zeros(len(text)), where=n_bytes > 0)
         made = [pa.array(values, mask=null) for values in (nats, n_predicted, n_oov, perplexity)]

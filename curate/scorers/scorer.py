@@ -18,11 +18,15 @@ that they add up across batches and shards, and touches no file in ``score``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from curate.proxy.resume import Store
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,41 @@ class Sample:
         per_domain: whether the bytes are shared equally between domains (else taken in natural proportion).
         columns: the columns ``fit`` sees; ``doc_id`` is always among them.
         domains: only these domains; empty means all.
+        fraction: instead of ``n_bytes``, this share of the text of those domains.
     """
 
     n_bytes: int
     per_domain: bool = False
     columns: tuple[str, ...] = ("text", "domain")
     domains: tuple[str, ...] = ()
+    fraction: float | None = None
+
+
+class Told(Protocol):
+    """What a long fit may say of itself, for the person who waits."""
+
+    def __call__(self, done: float, of: float, unit: str, detail: str) -> None:
+        """``done`` of ``of`` units, and a few words more."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitAid:
+    """What a fit that takes long may use. None of it bears on what is learned.
+
+    Args:
+        device: to compute on, as torch names it.
+        borrowed: what other scorers learned, by their names in the pipeline; see ``Scorer.borrows``.
+        checkpoints: where to leave work that a killed fit goes on from; None for nowhere.
+        identity: of this fit: work left under another identity is another fit's.
+        tell: called as it goes on.
+    """
+
+    device: str = "cpu"
+    borrowed: Mapping[str, Path] = field(default_factory=dict)
+    checkpoints: Store | None = None
+    identity: str = ""
+    tell: Told | None = None
 
 
 def columns(**described: tuple[pa.DataType, str, str]) -> pa.Schema:
@@ -69,12 +102,14 @@ class Scorer(ABC):
         outputs: schema of what ``score`` returns; each field states ``unit`` and ``direction``.
             May be a property where it depends on hyper-parameters.
         resources: what one worker occupies.
+        accelerated: whether it computes on a GPU where there is one; a worker then occupies one GPU besides.
         version: raised whenever the same inputs would give other outputs; part of the fingerprint.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("text",)
     outputs: ClassVar[pa.Schema]
     resources: ClassVar[Resources] = Resources()
+    accelerated: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     def check(self) -> None:
@@ -97,8 +132,32 @@ class Scorer(ABC):
         Must write the same bytes for the same sample. No pickle.
         """
 
+    def borrows(self) -> tuple[str, ...]:
+        """Names of scorers of the same pipeline whose learned files ``fit_with`` reads."""
+        return ()
+
+    @property
+    def fit_cpus(self) -> int:
+        """CPUs that learning occupies."""
+        return 1
+
+    def fit_with(self, sample: pa.Table, state: Path, aid: FitAid) -> None:
+        """As ``fit``; override this one where learning takes long, needs a GPU, or reads what other scorers learned."""
+        self.fit(sample, state)
+
+    def place(self, device: str) -> None:
+        """Compute on this device; called before ``load``, for an ``accelerated`` scorer only."""
+
     def load(self, state: Path | None) -> None:
         """Make ready to score, once per worker. ``state`` is what ``fit`` wrote, None when nothing was learned."""
+
+    def prepare(self, batch: pa.RecordBatch) -> Any:
+        """What can be done for a batch before it is its turn: called by the thread that reads ahead, after ``load``."""
+        return None
+
+    def score_prepared(self, batch: pa.RecordBatch, prepared: Any) -> pa.RecordBatch:
+        """As ``score``, given what ``prepare`` returned for the batch; override both or neither."""
+        return self.score(batch)
 
     @abstractmethod
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -3,11 +3,13 @@
     rules = resolve(parse_rules(yaml["select"]), schema, tokens="tokens.n_tokens")    no data read
     cuts = find_cuts(rules, map_shards)                        a few passes over score columns
     verdict = verdicts(rules, cuts, table)                     one shard at a time, alone
+    found = composition(rules, cuts, map_shards)               what windows did, two more passes
 
 Pure functions of column tables: no file is opened here and no engine imported. Nothing
 depends on how documents are spread over shards.
 """
 
+from curate.selection.composition import check_composition, composition
 from curate.selection.cuts import Cut, GroupCut
 from curate.selection.rules import Rule, columns, parse_rules, resolve
 from curate.selection.search import MapShards, find_cut, find_cuts
@@ -21,8 +23,10 @@ __all__ = [
     "GroupCut",
     "MapShards",
     "Rule",
+    "check_composition",
     "check_conservation",
     "columns",
+    "composition",
     "find_cut",
     "find_cuts",
     "merge_tallies",

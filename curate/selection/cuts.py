@@ -14,10 +14,15 @@ import numpy as np
 import pyarrow as pa
 
 from curate.errors import InputError, IntegrityError
-from curate.hashing import U64
-from curate.selection.ordering import END, START, Kind, Place, Places, keys_of, kind_of, numbers, value_of
+from curate.hashing import U64, id_keys
+from curate.selection.groups import StrataCut, by_strata, by_values
+from curate.selection.ordering import END, START, WIDTH, Kind, Place, Places, keys_of, kind_of, numbers, value_of
 from curate.selection.rules import Rule
-from curate.selection.thresholds import coded, concerned, judge
+from curate.selection.thresholds import concerned, judge
+from curate.selection.within import label_of
+
+# One purpose for all rules and rates: a smaller random window of a seed lies inside a larger one.
+RANDOM = "selection"
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class GroupCut:
     """The window of one group: documents with ``lower <= place < upper`` are kept.
 
     Args:
-        group: value of the rule's ``within`` column; None for the group of nulls, or without ``within``.
+        group: label of the group (``within.label_of``): the value of a single string column, None for its nulls
+            or without ``within``.
         n_documents: documents ranked.
         weight: their summed weight in the rule's ``by``.
         lower: first place kept.
@@ -41,20 +47,22 @@ class GroupCut:
 
 @dataclass(frozen=True)
 class Cut:
-    """The boundaries of one percentile rule. ``kind`` tells how scores became keys."""
+    """The boundaries of one percentile rule. ``kind`` tells how scores became keys, ``strata`` where its strata lie."""
 
     kind: Kind
     groups: tuple[GroupCut, ...]
+    strata: tuple[StrataCut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON; integers use all 64 bits."""
-        return {"kind": self.kind, "groups": [asdict(g) for g in self.groups]}
+        return {"kind": self.kind, "groups": [asdict(g) for g in self.groups], "strata": [asdict(s) for s in self.strata]}
 
     @classmethod
     def from_json(cls, given: dict[str, Any]) -> Cut:
         """The inverse of ``to_json``."""
         groups = [GroupCut(**{**g, "lower": tuple(g["lower"]), "upper": tuple(g["upper"])}) for g in given["groups"]]
-        return cls(given["kind"], tuple(groups))
+        strata = [StrataCut(s["group"], tuple(tuple(edge) for edge in s["edges"])) for s in given["strata"]]
+        return cls(given["kind"], tuple(groups), tuple(strata))
 
     def describe(self) -> list[dict[str, Any]]:
         """For people: per group the documents ranked and the scores at the edges, None where there is no bound.
@@ -94,24 +102,37 @@ class Ranked:
     kind: Kind
 
 
-def ranked(rule: Rule, table: pa.Table, alive: np.ndarray) -> Ranked:
+def ranked(rule: Rule, table: pa.Table, alive: np.ndarray, strata: Sequence[StrataCut] = ()) -> Ranked:
     """The rows of ``table`` that are alive (bool N), concern the rule and have a score.
+
+    Args:
+        strata: where the strata of the rule lie, if it has any.
 
     Raises:
         InputError: a ranked document without a weight, or with a negative one.
     """
     values, valid = numbers(table[rule.column])
     rows = np.flatnonzero(alive & valid & concerned(rule, table))
-    places = Places(keys_of(values[rows]), table, rows)
-    labels: tuple[str | None, ...] = (None,)
-    group = np.zeros(len(rows), dtype=np.int64)
-    if rule.within is not None:
-        codes, names = coded(table[rule.within])
-        # A dictionary may hold one string twice, or strings that no row has.
-        labels = tuple(dict.fromkeys(names))
-        index = {name: i for i, name in enumerate(labels)}
-        group = np.array([index[name] for name in names], dtype=np.int64)[codes[rows]]
-    return Ranked(rows, places, group, labels, _weights(rule, table, rows), kind_of(values))
+    grouped = by_values(rule, table, rows)
+    if rule.strata is not None:
+        grouped = by_strata(rule, table, rows, grouped, strata)
+    labels = tuple(label_of(rule.within, parts) for parts in grouped.parts)
+    kind = kind_of(values) if rule.seed is None else "hash"
+    keys = keys_of(values[rows]) if rule.seed is None else id_keys(rule.seed, RANDOM, table["doc_id"])[rows]
+    return Ranked(rows, Places(keys, table, rows), grouped.group, labels, _weights(rule, table, rows), kind)
+
+
+def stratified(rule: Rule, table: pa.Table, alive: np.ndarray) -> Ranked:
+    """What the strata of a rule are cut from: the rows it ranks that have a value in their column, ordered by it, each counting 1."""
+    assert rule.strata is not None
+    _, scored = numbers(table[rule.column])
+    values, valid = numbers(table[rule.strata.column])
+    rows = np.flatnonzero(alive & scored & valid & concerned(rule, table))
+    grouped = by_values(rule, table, rows)
+    labels = tuple(label_of(rule.within, parts) for parts in grouped.parts)
+    return Ranked(
+        rows, Places(keys_of(values[rows]), table, rows), grouped.group, labels, np.ones(len(rows), dtype=np.int64), kind_of(values)
+    )
 
 
 def _weights(rule: Rule, table: pa.Table, rows: np.ndarray) -> np.ndarray:
@@ -148,6 +169,12 @@ def outcome(rule: Rule, cut: Cut | None, table: pa.Table, alive: np.ndarray) -> 
         asked = alive & concerned(rule, table)
         passes, valid = judge(rule, table)
         return asked & valid & ~passes, asked & ~valid & (rule.nulls == "drop")
+    shard, inside = judged(rule, cut, table, alive)
+    return fallen(rule, table, alive, shard, inside)
+
+
+def judged(rule: Rule, cut: Cut | None, table: pa.Table, alive: np.ndarray) -> tuple[Ranked, np.ndarray]:
+    """The rows that a percentile rule ranks, and whether each lies in its window: bool (R). Arguments as for ``outcome``."""
     if cut is None:
         raise IntegrityError(
             "a percentile rule is applied before its cut is found",
@@ -155,13 +182,17 @@ def outcome(rule: Rule, cut: Cut | None, table: pa.Table, alive: np.ndarray) -> 
             expected="one cut for every rule that ranks",
             fix="find the cuts of all earlier rules first",
         )
-    asked = alive & concerned(rule, table)
-    shard = ranked(rule, table, alive)
+    shard = ranked(rule, table, alive, cut.strata)
+    return shard, _inside(rule, cut, shard)
+
+
+def fallen(rule: Rule, table: pa.Table, alive: np.ndarray, shard: Ranked, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a percentile rule does, as ``outcome`` says it, from what it ``judged``."""
     has_place = np.zeros(len(table), dtype=bool)
     has_place[shard.rows] = True
     failed = np.zeros(len(table), dtype=bool)
-    failed[shard.rows] = ~_inside(rule, cut, shard)
-    return failed, asked & ~has_place & (rule.nulls == "drop")
+    failed[shard.rows] = ~inside
+    return failed, alive & concerned(rule, table) & ~has_place & (rule.nulls == "drop")
 
 
 def apply(rule: Rule, cut: Cut | None, table: pa.Table, alive: np.ndarray) -> np.ndarray:
@@ -181,15 +212,20 @@ def survivors(rules: Sequence[Rule], cuts: Sequence[Cut | None], table: pa.Table
 def _inside(rule: Rule, cut: Cut, shard: Ranked) -> np.ndarray:
     """Whether each ranked row lies in its group's window: bool (R)."""
     found = {g.group: g for g in cut.groups}
-    for i in np.unique(shard.group).tolist():
-        if shard.labels[i] not in found:
+    for label in shard.labels:
+        if label not in found:
             raise IntegrityError(
-                f"no cut was found for the group {shard.labels[i]!r}",
+                f"no cut was found for the group {label!r}",
                 where=f"rule {rule.code}",
                 expected=f"cuts found on these documents; groups known: {len(found)}",
                 fix="find the cuts again on this corpus",
             )
-    unused = GroupCut(None, 0, 0)
-    lower = np.array([found.get(name, unused).lower for name in shard.labels], dtype=U64)[shard.group]
-    upper = np.array([found.get(name, unused).upper for name in shard.labels], dtype=U64)[shard.group]
-    return ~shard.places.below(lower) & shard.places.below(upper)
+    lower, upper = edges_of(cut, shard.labels)
+    return ~shard.places.below(lower, shard.group) & shard.places.below(upper, shard.group)
+
+
+def edges_of(cut: Cut, labels: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """The lower and upper edges of the groups with these labels, uint64 (G, 5) each."""
+    found = {g.group: g for g in cut.groups}
+    lower, upper = ([found[label].lower for label in labels], [found[label].upper for label in labels])
+    return np.array(lower, dtype=U64).reshape(-1, WIDTH), np.array(upper, dtype=U64).reshape(-1, WIDTH)

@@ -10,6 +10,7 @@ N is the number of rows.
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ import pyarrow.compute as pc
 from curate.hashing import U64, id_halves, source_keys
 
 Place = tuple[int, int, int, int, int]
-Kind = Literal["float", "int", "uint"]
+# How scores became keys; "hash" keys are no scores but places in a random order.
+Kind = Literal["float", "int", "uint", "hash"]
 
 WIDTH = 5
 HIGHEST = 2**64 - 1
@@ -64,13 +66,21 @@ def keys_of(values: np.ndarray) -> np.ndarray:
 
 
 def value_of(key: int, kind: Kind) -> float | int:
-    """The number whose key this is."""
+    """The number whose key this is; for a hash its place in the random order, from 0 to 1."""
+    if kind == "hash":
+        return key * 2.0**-64
     if kind == "uint":
         return key
     if kind == "int":
         return key - (1 << 63)
     bits = key ^ (1 << 63) if key >> 63 else key ^ HIGHEST
     return float(np.array(bits, dtype=U64).view(np.float64))
+
+
+def told_value_of(key: int, kind: Kind) -> float | int:
+    """The same for JSON: infinities are told as the largest finite floats."""
+    value = value_of(key, kind)
+    return max(-sys.float_info.max, min(value, sys.float_info.max)) if isinstance(value, float) else value
 
 
 def successor(place: Place) -> Place:
@@ -111,14 +121,15 @@ class Places:
         places = Places(self._keys[chosen], few, np.arange(len(rows)))
         return np.stack([places.part(i) for i in range(WIDTH)], axis=1)
 
-    def below(self, edges: np.ndarray) -> np.ndarray:
-        """Whether each row lies before its own edge: bool (R) from edges (R, 5)."""
-        under = self._keys < edges[:, 0]
-        tied = np.flatnonzero(self._keys == edges[:, 0])
+    def below(self, edges: np.ndarray, owner: np.ndarray) -> np.ndarray:
+        """Whether each row lies before the edge of its group: bool (R), from edges uint64 (G, 5) and owner int64 (R)."""
+        first = edges[owner, 0]
+        under = self._keys < first
+        tied = np.flatnonzero(self._keys == first)
         for i in range(1, WIDTH):
             if not len(tied):
                 break
-            part, edge = self.part(i)[tied], edges[tied, i]
+            part, edge = self.part(i)[tied], edges[owner[tied], i]
             under[tied[part < edge]] = True
             tied = tied[part == edge]
         return under

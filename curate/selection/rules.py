@@ -4,6 +4,7 @@
       - {column: n_bytes, min: 200}
       - {column: langid.label, in: [en, fr], nulls: keep}
       - {column: ppl.perplexity, window: medium, rate: 0.5, within: domain, by: tokens}
+      - {column: ppl.perplexity, window: random, rate: 0.5, within: {column: n_bytes, quantiles: 5}}
       - {column: rating.overall, levels: [4, 5], only: {domain: [web]}}
       - {verdict: heuristics}
 
@@ -12,21 +13,13 @@ dropped with the reason that stands beside it.
 
 Rules apply in order, and a percentile rule ranks only the survivors of the rules
 before it. Windows follow Ankner et al. (arXiv 2405.20541, Algorithm 1): low, medium
-and high are intervals of the empirical distribution of a score.
-
-Where a quantile q falls. Documents stand in a total order; document i has weight w_i
-(1 when ``by: documents``), C_i is the weight before it and W the weight of all. It lies
-below q when its midpoint does: 2·C_i + w_i <= 2·q·W. Hence low(r) keeps floor(r·n + 1/2)
-documents, low(q) and high(1 - q) share no document and miss none, and so do adjacent
-``[lo, hi]`` windows. The weight kept differs from the weight asked for by at most half a
-document at each edge. ``medium`` by documents is centred on exactly floor(r·n + 1/2).
+and high are intervals of the empirical distribution of a score; a random window of the
+same size is their control. Where edges fall is in ``windows.py``, groups in ``within.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
-from math import floor
 from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
@@ -46,6 +39,8 @@ from pydantic import (
 
 from curate.errors import ConfigError, nearest
 from curate.selection.kinds import fits, is_text
+from curate.selection.windows import Named, window_targets
+from curate.selection.within import Strata, Within, names_of, strata_of
 
 BOUNDS = ("min", "max", "above", "below")
 PERCENTILES = ("window", "top", "bottom")
@@ -74,12 +69,13 @@ class Rule(BaseModel):
         min, max: inclusive bounds of a number; ``above`` and ``below`` are the strict ones.
         equals, in, not_in: exact values of a string, integer, float or boolean column.
         levels: integer levels of a rating; a fractional rating counts as the nearest level, halves upwards.
-        window: ``low``, ``medium`` or ``high`` together with ``rate``, or the quantiles ``[lo, hi]``.
+        window: ``low``, ``medium``, ``high`` or ``random`` together with ``rate``, or the quantiles ``[lo, hi]``.
+            ``random`` ranks the same documents by a hash of seed and doc_id instead of the score.
         rate: the share kept by a named window, in (0, 1].
         top: the best share: highest values, lowest where the column's direction is ``lower``.
         bottom: the worst share, the other end.
         by: what a share is a share of: ``documents``, ``bytes``, ``tokens``, or any integer column.
-        within: rank inside each value of this string column; null ranks all documents together.
+        within: rank inside each value of this string column, each stratum of a number, or both; null ranks all together.
         nulls: what happens to a document whose value is null or NaN; it is never ranked.
         reason: the code written beside a dropped document; ``<reason>:null`` when a null dropped it.
             For a verdict, what is put before its own codes: ``<reason>:<code>``.
@@ -98,17 +94,18 @@ class Rule(BaseModel):
     in_: Literals | None = Field(default=None, alias="in")
     not_in: Literals | None = None
     levels: Annotated[tuple[StrictInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)] | None = None
-    window: Literal["low", "medium", "high"] | tuple[Quantile, Quantile] | None = None
+    window: Named | tuple[Quantile, Quantile] | None = None
     rate: Share | None = None
     top: Share | None = None
     bottom: Share | None = None
     by: str = "documents"
-    within: str | None = None
+    within: Within | None = None
     nulls: Literal["drop", "keep"] = "drop"
     reason: str = ""
     only: dict[str, Annotated[tuple[StrictStr, ...], BeforeValidator(_one_or_more), Field(min_length=1)]] = Field(default_factory=dict)
 
     _codes: tuple[str, ...] = PrivateAttr(default=())
+    _seed: int = PrivateAttr(default=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -146,7 +143,9 @@ class Rule(BaseModel):
         self._check_bounds()
         if self.window is None or not isinstance(self.window, str):
             if self.rate is not None:
-                raise self._error("`rate` belongs to `window: low`, `medium` or `high`", "no rate here", "remove it, or name the window")
+                raise self._error(
+                    "`rate` belongs to `window: low`, `medium`, `high` or `random`", "no rate here", "remove it, or name the window"
+                )
         elif self.rate is None:
             raise self._error(
                 f"`window: {self.window}` needs the share it keeps", "rate: a number in (0, 1]", "add for example `rate: 0.5`"
@@ -226,12 +225,28 @@ class Rule(BaseModel):
         """The column that shares are measured in; None when every document counts as 1."""
         return {"documents": None, "bytes": "n_bytes"}.get(self.by, self.by)
 
+    @property
+    def group_columns(self) -> tuple[str, ...]:
+        """The string columns inside whose values the rule ranks."""
+        return names_of(self.within)
+
+    @property
+    def strata(self) -> Strata | None:
+        """The numbers inside whose quantiles the rule ranks."""
+        return strata_of(self.within)
+
+    @property
+    def seed(self) -> int | None:
+        """What a random window hashes with, the pipeline's; None for other rules."""
+        return self._seed if self.window == "random" else None
+
     def columns(self) -> tuple[str, ...]:
         """The columns the rule reads, each once, without those of ``IDENTITY``."""
-        wanted = [self.keep_column, self.reason_column, *self.only, self.within, self.weight_column if self.ranks else None]
+        strata = self.strata.column if self.strata else None
+        wanted = [self.keep_column, self.reason_column, *self.only, *self.group_columns, strata, self.weight_column if self.ranks else None]
         return tuple(dict.fromkeys(name for name in wanted if name is not None))
 
-    def resolved(self, schema: pa.Schema, tokens: str | None = None) -> Rule:
+    def resolved(self, schema: pa.Schema, tokens: str | None = None, seed: int | None = None) -> Rule:
         """The same rule with what depends on the data settled, after checking it against the columns there are.
 
         ``by: tokens`` becomes the column ``tokens``; ``top`` and ``bottom`` become a high or low window
@@ -240,6 +255,7 @@ class Rule(BaseModel):
         Args:
             schema: documents and sidecar columns under the names rules use; sidecar fields keep their metadata.
             tokens: the column with token counts, None when no tokenizer counted.
+            seed: of random windows; None leaves the one they have, at first 0.
 
         Raises:
             ConfigError: a column that does not exist or has the wrong type; tokens not counted; no direction.
@@ -251,6 +267,9 @@ class Rule(BaseModel):
             rule = rule.model_copy(update={"by": tokens})
         if self.verdict is not None:
             rule = rule._with_codes(schema)
+        if seed is not None and self.window == "random":
+            rule = rule.model_copy()
+            rule._seed = seed
         rule._check_columns(schema)
         if self.top is not None or self.bottom is not None:
             rule = rule._directed(schema.field(self.column))
@@ -290,11 +309,19 @@ class Rule(BaseModel):
                 )
         if self.verdict is None:
             self._check_type(schema, self.column, set(self.tests))
-        for name in [*self.only, *([self.within] if self.within else [])]:
+        for name in [*self.only, *self.group_columns]:
             if not is_text(schema.field(name).type):
                 raise self._error(
-                    f"column {name!r} is {schema.field(name).type}", "a string column", "group by a string column such as `domain`"
+                    f"column {name!r} is {schema.field(name).type}",
+                    "a string column",
+                    "group by a string column such as `domain`, or by `{column: …, quantiles: …}` of a number",
                 )
+        if self.strata and not _is_number(schema.field(self.strata.column).type):
+            raise self._error(
+                f"`quantiles` of {self.strata.column!r}, which is {schema.field(self.strata.column).type}",
+                "a column of numbers",
+                "name a column of numbers such as `n_bytes`; values of a string column are grouped by its name alone",
+            )
         if self.ranks and self.weight_column and not pa.types.is_integer(schema.field(self.weight_column).type):
             raise self._error(
                 f"`by: {self.by}` is {schema.field(self.weight_column).type}",
@@ -305,7 +332,7 @@ class Rule(BaseModel):
     def _check_type(self, schema: pa.Schema, name: str, tests: set[str]) -> None:
         """Numbers for numeric tests; values of the column's own type for exact ones."""
         kind = schema.field(name).type
-        numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        numeric = _is_number(kind)
         if not tests <= {"equals", "in", "not_in"}:
             if not numeric:
                 raise self._error(
@@ -328,34 +355,16 @@ class Rule(BaseModel):
         return (self.equals,) if self.equals is not None else self.in_ or self.not_in or ()
 
     def targets(self, n_documents: int, weight: int) -> tuple[int | None, int | None]:
-        """The window's two edges as twice the cumulative weight, for one group of documents.
-
-        A document is kept when its doubled midpoint 2·C + w is greater than the first and at most the second;
-        None is no bound. A rate counts as the decimal that was written, so 0.35 of 10 is 3.5 and not 3.4999.
-
-        Args:
-            n_documents: documents ranked in the group.
-            weight: their summed weight; n_documents when ``by: documents``.
-        """
-        if isinstance(self.window, tuple):
-            low, high = (Fraction(repr(q)) for q in self.window)
-            return None if low == 0 else floor(2 * low * weight), None if high == 1 else floor(2 * high * weight)
-        if self.window is None or self.rate is None:
+        """The window's two edges for one group of documents; see ``windows.window_targets``."""
+        if self.window is None or (isinstance(self.window, str) and self.rate is None):
             raise self._error(
                 "the direction of `top` or `bottom` is not resolved", "rules from `resolve`", "resolve the rules against the schema first"
             )
-        rate = Fraction(repr(self.rate))
-        if rate == 1:
-            return None, None
-        if self.window == "low":
-            return None, floor(2 * rate * weight)
-        if self.window == "high":
-            return floor(2 * (1 - rate) * weight), None
-        if self.weight_column is None:
-            kept = floor(rate * n_documents + Fraction(1, 2))
-            start = (n_documents - kept) // 2
-            return 2 * start, 2 * (start + kept)
-        return floor((1 - rate) * weight), floor((1 + rate) * weight)
+        return window_targets(self.window, self.rate, n_documents, weight, self.weight_column is None)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def parse_rules(given: Sequence[Any]) -> tuple[Rule, ...]:
@@ -380,9 +389,9 @@ def parse_rules(given: Sequence[Any]) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def resolve(rules: Sequence[Rule], schema: pa.Schema, tokens: str | None = None) -> tuple[Rule, ...]:
+def resolve(rules: Sequence[Rule], schema: pa.Schema, tokens: str | None = None, seed: int | None = None) -> tuple[Rule, ...]:
     """Every rule resolved against the columns there will be; see ``Rule.resolved``. Reads no data."""
-    return tuple(rule.resolved(schema, tokens) for rule in rules)
+    return tuple(rule.resolved(schema, tokens, seed) for rule in rules)
 
 
 def columns(rules: Sequence[Rule]) -> tuple[str, ...]:

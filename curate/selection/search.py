@@ -6,6 +6,9 @@
     candidates  the rows inside the intervals, once they are few              one pass
     settle      sort those, and read off the exact boundary
 
+A rule with strata is searched twice: their edges first, by the same passes over their column,
+then the edges of its window inside each of them.
+
 A pass is a function of one shard's column table, given to ``map_shards``; the functions
 here are pure and pickle with their arguments (``functools.partial`` of module functions).
 A round reads only score columns. The driver holds one round of histograms, at most 4 million
@@ -26,9 +29,11 @@ import pyarrow as pa
 
 from curate.errors import IntegrityError
 from curate.hashing import U64
-from curate.selection.cuts import Cut, GroupCut, Ranked, ranked, survivors
-from curate.selection.ordering import END, HIGHEST, WIDTH, Place, successor
+from curate.selection.cuts import Cut, GroupCut, Ranked, ranked, stratified, survivors
+from curate.selection.groups import StrataCut
+from curate.selection.ordering import END, HIGHEST, START, WIDTH, Kind, Place, successor
 from curate.selection.rules import Rule
+from curate.selection.windows import strata_targets
 
 T = TypeVar("T")
 MapShards = Callable[[Callable[[pa.Table], T]], list[T]]
@@ -41,14 +46,57 @@ _PARTS = tuple(f"place_{i}" for i in range(WIDTH))
 
 
 @dataclass(frozen=True)
+class Sought:
+    """What a search looks for: the edges of rule ``len(cuts)``, or those of its strata while they are not known.
+
+    Args:
+        rules: resolved rules, in order.
+        cuts: one entry per earlier rule: its cut, or None where it does not rank.
+        strata: those of the rule; None before they are found.
+    """
+
+    rules: tuple[Rule, ...]
+    cuts: tuple[Cut | None, ...]
+    strata: tuple[StrataCut, ...] | None = None
+
+    @property
+    def rule(self) -> Rule:
+        """The rule whose turn it is."""
+        return self.rules[len(self.cuts)]
+
+    def shard(self, table: pa.Table) -> Ranked:
+        """The rows of one shard among which the edges lie."""
+        alive = survivors(self.rules, self.cuts, table)
+        if self.rule.strata is not None and self.strata is None:
+            return stratified(self.rule, table, alive)
+        return ranked(self.rule, table, alive, self.strata or ())
+
+    def targets(self, n_documents: int, weight: int) -> tuple[int | None, ...]:
+        """The targets of a group's edges (see ``Slot``), None where an edge bounds nothing."""
+        if self.rule.strata is not None and self.strata is None:
+            return strata_targets(self.rule.strata.quantiles, n_documents)
+        return self.rule.targets(n_documents, weight)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One group of a search: what it holds, and its edges as far as they are known. Fields as in ``GroupCut``."""
+
+    label: str | None
+    n_documents: int
+    weight: int
+    edges: tuple[Place | None, ...]
+
+
+@dataclass(frozen=True)
 class Slot:
-    """The interval in which one edge of one group's window is known to lie.
+    """The interval in which one edge of one group is known to lie.
 
     All its places share ``prefix``; the part after the prefix lies in [low, high].
 
     Args:
         group: the group's label.
-        upper: whether this is the upper edge of the window.
+        edge: which of the group's edges, in order.
         target: documents with 2·(weight before) + (own weight) <= target lie below the edge.
         before: weight of the group's documents before the interval.
         n_documents: documents inside.
@@ -56,7 +104,7 @@ class Slot:
     """
 
     group: str | None
-    upper: bool
+    edge: int
     target: int
     before: int
     n_documents: int
@@ -71,9 +119,9 @@ class Slot:
         return max(0, (self.high - self.low).bit_length() - self.bits)
 
 
-def survey(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None]) -> pa.Table:
-    """What rule ``len(cuts)`` ranks in one shard: one row (group, n_documents, weight, low, high, kind) per group."""
-    shard = _shard(table, rules, cuts)
+def survey(table: pa.Table, sought: Sought) -> pa.Table:
+    """What one shard has among which edges are sought: one row (group, n_documents, weight, low, high, kind) per group."""
+    shard = sought.shard(table)
     order = np.argsort(shard.group, kind="stable")
     present, starts, counts = np.unique(shard.group[order], return_index=True, return_counts=True)
     keys, weights = shard.places.part(0)[order], shard.weights[order]
@@ -90,32 +138,31 @@ def survey(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None]) -
     )
 
 
-def open_slots(rule: Rule, surveys: Sequence[pa.Table]) -> tuple[Cut, tuple[Slot, ...]]:
-    """The groups found, with those edges that need no search, and a slot for every edge that does."""
+def open_slots(sought: Sought, surveys: Sequence[pa.Table]) -> tuple[Kind, tuple[Group, ...], tuple[Slot, ...]]:
+    """The kind of the keys, the groups found with those edges that need no search, and a slot for every edge that does."""
     if not surveys:
-        return Cut("float", ()), ()
+        return "float", (), ()
     found = pa.concat_tables(surveys)
     rows = found.group_by("group").aggregate([("n_documents", "sum"), ("weight", "sum"), ("low", "min"), ("high", "max")]).to_pylist()
     rows.sort(key=lambda row: (row["group"] is not None, row["group"]))
     groups, slots = [], []
     for row in rows:
-        group = GroupCut(row["group"], row["n_documents_sum"], row["weight_sum"])
-        lower, upper = rule.targets(group.n_documents, group.weight)
+        label, n_documents, weight = row["group"], row["n_documents_sum"], row["weight_sum"]
+        targets = sought.targets(n_documents, weight)
         # Where even the last document lies below an edge: the lower one empties the window, the upper one bounds nothing.
-        beyond = lower is not None and lower >= 2 * group.weight
-        groups.append(replace(group, lower=END) if beyond else group)
-        searched = [(False, lower), (True, upper)]
+        edges = tuple(END if t is not None and t >= 2 * weight else None for t in targets)
+        groups.append(Group(label, n_documents, weight, edges))
         slots += [
-            Slot(group.group, side, t, 0, group.n_documents, row["low_min"], row["high_max"])
-            for side, t in searched
-            if t is not None and t < 2 * group.weight
+            Slot(label, i, t, 0, n_documents, row["low_min"], row["high_max"])
+            for i, t in enumerate(targets)
+            if t is not None and edges[i] is None
         ]
-    return Cut(found["kind"][0].as_py() if len(found) else "float", tuple(groups)), tuple(slots)
+    return found["kind"][0].as_py() if len(found) else "float", tuple(groups), tuple(slots)
 
 
-def histogram(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None], slots: Sequence[Slot]) -> pa.Table:
+def histogram(table: pa.Table, sought: Sought, slots: Sequence[Slot]) -> pa.Table:
     """One shard's rows inside the slots: (slot int64, bucket int64, n_documents int64, weight int64), sorted, sparse."""
-    shard = _shard(table, rules, cuts)
+    shard = sought.shard(table)
     low = np.array([s.low for s in slots], dtype=U64)
     shift = np.array([s.shift for s in slots], dtype=U64)
     cells, weights = [], []
@@ -160,9 +207,9 @@ def _narrowed(slot: Slot, bucket: np.ndarray, count: np.ndarray, weight: np.ndar
     return slot
 
 
-def candidates(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None], slots: Sequence[Slot]) -> pa.Table:
+def candidates(table: pa.Table, sought: Sought, slots: Sequence[Slot]) -> pa.Table:
     """One shard's rows inside the slots, whole: (slot int64, place_0 … place_4 uint64, weight int64)."""
-    shard = _shard(table, rules, cuts)
+    shard = sought.shard(table)
     found = list(_members(shard, slots))
     inside = np.concatenate([rows for rows, _, _ in found])
     places = shard.places.at(inside)
@@ -172,17 +219,16 @@ def candidates(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None
     )
 
 
-def settle(cut: Cut, slots: Sequence[Slot], gathered: Sequence[pa.Table]) -> Cut:
-    """The cut with every searched edge in its exact place."""
+def settle(groups: Sequence[Group], slots: Sequence[Slot], gathered: Sequence[pa.Table]) -> tuple[Group, ...]:
+    """The groups with every searched edge in its exact place."""
     rows = pa.concat_tables(gathered).sort_by([(name, "ascending") for name in ("slot", *_PARTS)])
     owner, weights = rows["slot"].to_numpy(), rows["weight"].to_numpy()
     places = np.stack([rows[name].to_numpy() for name in _PARTS], axis=1)
     bounds = np.searchsorted(owner, np.arange(len(slots) + 1)).tolist()
-    edges: dict[tuple[str | None, bool], Place] = {}
+    found: dict[tuple[str | None, int], Place] = {}
     for slot, a, b in zip(slots, bounds[:-1], bounds[1:], strict=True):
-        edges[slot.group, slot.upper] = _edge(slot, places[a:b], weights[a:b])
-    groups = [replace(g, lower=edges.get((g.group, False), g.lower), upper=edges.get((g.group, True), g.upper)) for g in cut.groups]
-    return replace(cut, groups=tuple(groups))
+        found[slot.group, slot.edge] = _edge(slot, places[a:b], weights[a:b])
+    return tuple(replace(g, edges=tuple(found.get((g.label, i), edge) for i, edge in enumerate(g.edges))) for g in groups)
 
 
 def _edge(slot: Slot, places: np.ndarray, weights: np.ndarray) -> Place:
@@ -202,16 +248,28 @@ def find_cut(rules: Sequence[Rule], cuts: Sequence[Cut | None], map_shards: MapS
         map_shards: applies a function to every shard's table (``columns(rules)``) and returns the results.
         limit: rows to gather in the driver at most (one per open edge if that is more).
     """
-    surveys = map_shards(partial(survey, rules=rules, cuts=cuts))
-    cut, slots = open_slots(rules[len(cuts)], surveys)
+    sought = Sought(tuple(rules), tuple(cuts))
+    if sought.rule.strata is not None:
+        _, groups = _search(sought, map_shards, limit)
+        # Strata have no bound at either end, so every edge between them was searched for.
+        sought = replace(sought, strata=tuple(StrataCut(g.label, tuple(e for e in g.edges if e is not None)) for g in groups))
+    kind, groups = _search(sought, map_shards, limit)
+    windows = tuple(GroupCut(g.label, g.n_documents, g.weight, g.edges[0] or START, g.edges[1] or END) for g in groups)
+    return Cut(kind, windows, sought.strata or ())
+
+
+def _search(sought: Sought, map_shards: MapShards, limit: int) -> tuple[Kind, tuple[Group, ...]]:
+    """The passes over all shards: the kind of the keys, and the groups with all their edges; None where one bounds nothing."""
+    surveys = map_shards(partial(survey, sought=sought))
+    kind, groups, slots = open_slots(sought, surveys)
     quota = max(1, limit // max(1, len(slots)))
     while wide := [s for s in slots if s.n_documents > quota]:
         room = _HISTOGRAM_ROWS // (len(wide) * len(surveys))
         bits = min(BUCKET_BITS, max(_FEWEST_BITS, room.bit_length() - 1))
         wide = [replace(s, bits=bits) for s in wide]
-        shrunk = narrow(wide, map_shards(partial(histogram, rules=rules, cuts=cuts, slots=wide)))
+        shrunk = narrow(wide, map_shards(partial(histogram, sought=sought, slots=wide)))
         slots = tuple(s for s in slots if s.n_documents <= quota) + shrunk
-    return settle(cut, slots, map_shards(partial(candidates, rules=rules, cuts=cuts, slots=slots))) if slots else cut
+    return kind, settle(groups, slots, map_shards(partial(candidates, sought=sought, slots=slots))) if slots else groups
 
 
 def find_cuts(rules: Sequence[Rule], map_shards: MapShards, limit: int = CANDIDATES) -> tuple[Cut | None, ...]:
@@ -222,39 +280,38 @@ def find_cuts(rules: Sequence[Rule], map_shards: MapShards, limit: int = CANDIDA
     return cuts
 
 
-def _shard(table: pa.Table, rules: Sequence[Rule], cuts: Sequence[Cut | None]) -> Ranked:
-    """The rows of one shard that rule ``len(cuts)`` ranks."""
-    return ranked(rules[len(cuts)], table, survivors(rules, cuts, table))
-
-
 def _members(shard: Ranked, slots: Sequence[Slot]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Rows inside the slots, lower edges first: pairs of equally long (row in R, slot index, current part)."""
+    """Rows inside the slots, a triple for each edge in order: equally long (row in R, slot index, current part)."""
+    numbers: dict[int, list[int]] = {}
+    for i, s in enumerate(slots):
+        numbers.setdefault(s.edge, []).append(i)
     found = []
-    for upper in (False, True):
-        index = {s.group: i for i, s in enumerate(slots) if s.upper == upper}
-        slot = np.array([index.get(name, -1) for name in shard.labels], dtype=np.int64)[shard.group]
-        rows = np.flatnonzero(slot >= 0)
-        slot = slot[rows]
-        for depth in range(max((len(s.prefix) for s in slots), default=0)):
-            fixed = np.array([s.prefix[depth] if len(s.prefix) > depth else 0 for s in slots], dtype=U64)
-            deep = np.array([len(s.prefix) > depth for s in slots], dtype=bool)
-            same = ~deep[slot] | (shard.places.part(depth)[rows] == fixed[slot])
-            rows, slot = rows[same], slot[same]
-        part = _current_part(shard, slots, rows, slot)
-        low, high = np.array([s.low for s in slots], dtype=U64), np.array([s.high for s in slots], dtype=U64)
-        within = (part >= low[slot]) & (part <= high[slot])
-        found.append((rows[within], slot[within], part[within]))
+    for edge in sorted(numbers):
+        # A group has one slot of each edge at most, so a row is looked up once.
+        own = [slots[i] for i in numbers[edge]]
+        rows, slot, part = _members_of_edge(shard, own)
+        found.append((rows, np.array(numbers[edge], dtype=np.int64)[slot], part))
     return found
 
 
-def _current_part(shard: Ranked, slots: Sequence[Slot], rows: np.ndarray, slot: np.ndarray) -> np.ndarray:
-    """For each row the part of its place that its slot is searching: uint64 (len(rows))."""
-    depths = np.array([len(s.prefix) for s in slots], dtype=np.int64)[slot]
+def _members_of_edge(shard: Ranked, slots: Sequence[Slot]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for slots of different groups."""
+    index = {s.group: i for i, s in enumerate(slots)}
+    slot = np.array([index.get(name, -1) for name in shard.labels], dtype=np.int64)[shard.group]
+    rows = np.flatnonzero(slot >= 0)
+    slot = slot[rows]
+    depths = np.array([len(s.prefix) for s in slots], dtype=np.int64)
+    for depth in range(int(depths.max(initial=0))):
+        fixed = np.array([s.prefix[depth] if len(s.prefix) > depth else 0 for s in slots], dtype=U64)
+        same = (depths <= depth)[slot] | (shard.places.part(depth)[rows] == fixed[slot])
+        rows, slot = rows[same], slot[same]
     part = np.empty(len(rows), dtype=U64)
-    for depth in np.unique(depths).tolist():
-        here = depths == depth
+    for depth in np.unique(depths[slot]).tolist():
+        here = depths[slot] == depth
         part[here] = shard.places.part(depth)[rows[here]]
-    return part
+    low, high = np.array([s.low for s in slots], dtype=U64), np.array([s.high for s in slots], dtype=U64)
+    within = (part >= low[slot]) & (part <= high[slot])
+    return rows[within], slot[within], part[within]
 
 
 def _summed(cells: np.ndarray, counts: np.ndarray, weights: np.ndarray) -> pa.Table:

@@ -43,26 +43,26 @@ class Select(Stage):
         return list(dict.fromkeys([*selection.columns(self.rules), "doc_id", "domain", "n_bytes", *tokens]))
 
     def identity(self) -> dict[str, Any]:
-        """The rules."""
+        """The rules, and the seed where one of them is random."""
         rules = [rule.model_dump(mode="json", by_alias=True, exclude_defaults=True) for rule in self.rules]
-        return {"version": VERSION, "rules": rules}
+        seed = next((rule.seed for rule in self.rules if rule.seed is not None), None)
+        return {"version": VERSION, "rules": rules} | ({} if seed is None else {"seed": seed})
 
     def run(self, run: Run) -> Outcome:
-        """Find the cuts over all shards, then judge each shard alone."""
+        """Find the cuts over all shards, judge each shard alone, then look at what windows did to the whole."""
         parts = {part.name: part for part in run.parts}
         todo, _ = run.pending(self.name, list(parts))
         if todo:
-            looked_at = list(selection.columns(self.rules))
-            everything = list(parts.values())
-
-            def map_shards(function: Callable[[pa.Table], T]) -> list[T]:
-                return run.engine.map(_look, [_Look(run.corpus, part.name, looked_at, function) for part in everything])
-
             with run.progress.stage("select", len(todo), sum(parts[n].n_bytes for n in todo), len(parts) - len(todo)) as bar:
-                cuts = selection.find_cuts(self.rules, map_shards)
+                cuts = self._cuts(run)
                 fingerprint = run.fingerprints[self.name]
                 tasks = [_Judge(run.corpus, parts[n], self.rules, cuts, tuple(self._columns), self.tokens, fingerprint) for n in todo]
                 run.engine.map(_judge, tasks, done=lambda i, _: bar.shard_done(tasks[i].part.n_bytes))
+                composition = self._composition(run, cuts)
+        else:
+            # A run that stopped between the last shard and the manifest left every verdict, but no totals.
+            cuts = self._cuts(run)
+            composition = self._composition(run, cuts)
         found = run.pending(self.name, list(parts))[1]
         counted = selection.merge_tallies([pa.Table.from_pylist(r.totals["tally"], schema=selection.TALLY) for r in found.values()])
         entered: dict[str, tuple[int, int]] = {}
@@ -71,7 +71,25 @@ class Select(Stage):
                 n, b = entered.get(domain, (0, 0))
                 entered[domain] = (n + rows, b + size)
         selection.check_conservation(counted, {d: v for d, v in entered.items() if v[0]})
-        return Outcome(total_ledger(found), list(parts), {"tally": counted.to_pylist()})
+        selection.check_composition(composition, self.rules, cuts, counted)
+        return Outcome(total_ledger(found), list(parts), {"tally": counted.to_pylist(), "composition": composition})
+
+    def _cuts(self, run: Run) -> tuple[Cut | None, ...]:
+        """The cut of every rule, from all shards whether judged or not."""
+        return selection.find_cuts(self.rules, _over(run, list(selection.columns(self.rules))))
+
+    def _composition(self, run: Run, cuts: tuple[Cut | None, ...]) -> list[dict[str, Any]]:
+        """What each percentile rule did to domains, lengths and scores."""
+        return selection.composition(self.rules, cuts, _over(run, self._columns), self.tokens)
+
+
+def _over(run: Run, columns: list[str]) -> Callable[[Callable[[pa.Table], T]], list[T]]:
+    """What applies a pure function to these columns of every shard."""
+
+    def map_shards(function: Callable[[pa.Table], T]) -> list[T]:
+        return run.engine.map(_look, [_Look(run.corpus, part.name, columns, function) for part in run.parts])
+
+    return map_shards
 
 
 @dataclass(frozen=True)

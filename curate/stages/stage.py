@@ -12,6 +12,7 @@ from typing import Any
 from curate.config import Circumstance, PipelineConfig
 from curate.corpus import INGEST, Part, parts_of
 from curate.engine import Engine
+from curate.errors import ConfigError
 from curate.manifest import Ledger, Manifest, Record, StageEntry, records
 from curate.progress import Progress
 from curate.storage import Folder
@@ -38,6 +39,27 @@ class Run:
     fingerprints: dict[str, str]
     seconds: dict[str, float] = field(default_factory=dict)
     forgotten: bool = False
+
+    @cached_property
+    def device(self) -> str:
+        """What accelerated scorers compute on, as torch names it.
+
+        Raises:
+            ConfigError: a GPU is asked for and there is none.
+        """
+        asked = self.circumstance.device
+        if asked == "cpu":
+            return "cpu"
+        if self.engine.gpus():
+            return "cuda"
+        if asked == "cuda":
+            raise ConfigError(
+                "a GPU is asked for, and there is none",
+                where="conf: device",
+                expected="a CUDA device that torch and Ray see",
+                fix="run where there is one, or use `device: auto` or `cpu`",
+            )
+        return "cpu"
 
     @cached_property
     def parts(self) -> list[Part]:

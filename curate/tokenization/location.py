@@ -24,7 +24,7 @@ def locate(name: str | Path) -> Path:
         return path
     if (path / FILE_NAME).is_file():
         return path / FILE_NAME
-    if path.is_dir() or not _may_be_hub_id(str(name)):
+    if path.is_dir() or not may_be_hub_id(str(name)):
         raise InputError(
             "there is no tokenizer at this path",
             where=str(path),
@@ -34,7 +34,7 @@ def locate(name: str | Path) -> Path:
     return _from_hub(str(name))
 
 
-def _may_be_hub_id(name: str) -> bool:
+def may_be_hub_id(name: str) -> bool:
     """``name`` or ``owner/name``, in the hub's alphabet; paths begin with a dot or a slash, or end in .json."""
     parts = name.split("/")
     plain = all(part and part[0] not in ".~" and part.replace("-", "").replace("_", "").replace(".", "").isalnum() for part in parts)

@@ -119,6 +119,21 @@ class Tokenizer:
             fix="name one of them as the separator",
         )
 
+    def text_of(self, token: int) -> str:
+        """A token as the vocabulary writes it."""
+        return str(self._library.id_to_token(token))
+
+    def pieces(self, text: str) -> list[str]:
+        """The stretch of text that each id of one document stands for, in order.
+
+        A character that several tokens share belongs to the first of them; the others are empty.
+        """
+        found, reached = [], 0
+        for begin, end in self._library.encode(text, add_special_tokens=False).offsets:
+            found.append(text[max(begin, reached) : end])
+            reached = max(reached, end)
+        return found
+
     def _encode(self, fast: ByteBpe, text: pa.Array, *, write: bool) -> tuple[np.ndarray, np.ndarray]:
         text = _without_nulls(text)
         data, bounds = _read_only_bytes(text)

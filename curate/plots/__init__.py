@@ -1,0 +1,101 @@
+"""Plots of a corpus, for notebooks and for ``curate report``. Needs matplotlib, the extra ``report``.
+
+    from curate import Corpus, plots
+
+    corpus = Corpus.open("runs/quickstart")
+    plots.distribution(corpus, "prose.perplexity")
+
+Every function returns a matplotlib Figure, which a notebook shows and ``savefig`` writes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from curate.errors import ConfigError
+
+try:
+    from matplotlib.figure import Figure
+except ModuleNotFoundError as error:
+    raise ConfigError(
+        f"plots need {error.name}, which is not installed",
+        where="curate.plots",
+        expected="the extra `report`",
+        fix="pip install 'curate[report]'",
+    ) from error
+
+from curate.corpus import Corpus
+from curate.errors import InputError
+from curate.plots import accounts, figures
+from curate.plots.accounts import AFTER, ASKED, BEFORE, REALISED
+from curate.plots.distributions import distributions
+from curate.plots.hexagons import hexagons
+
+__all__ = ["agreement", "correlations", "distribution", "mixture", "rule_domains", "rule_scores", "selection", "training"]
+
+
+def distribution(corpus: Corpus, column: str) -> Figure:
+    """A column's distribution in every domain: grey all documents, blue those kept, a bar at the median of all."""
+    return figures.ridges(distributions(corpus, [column])[0])
+
+
+def selection(corpus: Corpus) -> Figure:
+    """Every domain's share of the text before selection and after it."""
+    return _pair(corpus, BEFORE, AFTER, "select")
+
+
+def mixture(corpus: Corpus) -> Figure:
+    """Every domain's share of the mix, asked and realised."""
+    return _pair(corpus, ASKED, REALISED, "emit")
+
+
+def _pair(corpus: Corpus, first: str, second: str, stage: str) -> Figure:
+    found = accounts.shares(corpus)
+    if second not in found:
+        raise InputError(
+            f"there are no shares {second}", where=corpus.folder.url, expected=f"a corpus whose {stage} is complete", fix="run the pipeline"
+        )
+    return figures.pairs(found[first], found[second], (first, second))
+
+
+def rule_scores(corpus: Corpus, index: int = 0) -> Figure:
+    """The score that the ``index``-th ranking rule cut, before and after, its window shaded."""
+    rule = _rule(corpus, index)
+    return figures.score_window(rule["score_histogram"], accounts.windows(rule), rule["column"])
+
+
+def rule_domains(corpus: Corpus, index: int = 0) -> Figure:
+    """Every domain's share before and after the ``index``-th ranking rule."""
+    _, before, after = accounts.composition_shares(_rule(corpus, index))
+    return figures.dumbbells(before, after)
+
+
+def _rule(corpus: Corpus, index: int) -> dict[str, Any]:
+    found = accounts.compositions(corpus)
+    if not 0 <= index < len(found):
+        raise InputError(
+            f"there is no ranking rule {index}",
+            where=corpus.folder.url,
+            expected=f"a number below {len(found)}: rules with `window`, `top` or `bottom` are counted from 0",
+            fix="run a selection with such a rule, or give another number",
+        )
+    return found[index]
+
+
+def agreement(corpus: Corpus, name: str = "agreement") -> Figure:
+    """Documents by their percentile in the two scores of an ``agreement`` scorer."""
+    first, second = accounts.agreement(corpus, name)["columns"]
+    return figures.agreement_map(*hexagons(corpus, f"{name}.first", f"{name}.second"), (first, second))
+
+
+def correlations(corpus: Corpus, name: str = "agreement") -> Figure:
+    """Spearman's rho of an ``agreement`` scorer's two scores in every domain that has one, beside all documents."""
+    found = accounts.agreement(corpus, name)
+    by_domain = {line["domain"]: line["spearman"] for line in found["domains"] if line["spearman"] is not None}
+    overall = found["overall"]["spearman"]
+    return figures.correlations(by_domain, float("nan") if overall is None else overall)
+
+
+def training(corpus: Corpus, name: str) -> Figure:
+    """The training curve of the language model that a scorer learned."""
+    return figures.losses(accounts.training(corpus, name))
