@@ -14,7 +14,7 @@ import psutil
 
 PACKAGES = (
     "curate", "pyarrow", "numpy", "numba", "orjson", "isal", "zstandard", "xxhash",
-    "ray", "tokenizers", "fasttext-numpy2-wheel", "kenlm", "torch",
+    "ray", "tokenizers", "fasttext-numpy2-wheel", "kenlm", "torch", "transformers",
 )  # fmt: skip
 QUIET = 0.7
 

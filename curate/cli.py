@@ -170,11 +170,12 @@ def why(
     ],
     corpus: CorpusPath,
     mix: MixName = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="what each token cost the language models that scored it")] = False,
 ) -> None:
     """Tell everything about one document: source, scores, verdict, weight, copies, and where each copy went."""
     from curate.why import explain
 
-    _console().print(explain(corpus, document, mix))
+    _console().print(explain(corpus, document, mix, tokens))
 
 
 @app.command()

@@ -43,6 +43,8 @@ def build(
     """
     specs = {s.name: ScorerSpec(s.name, s.use, s.options, tuple(config.plugins), plugin_paths) for s in config.score}
     specs |= _signatures(config.dedup)
+    if most_learned is not None:
+        specs = {name: replace(spec, rehearse=True) for name, spec in specs.items()}
     scorers = {name: spec.build() for name, spec in specs.items()}
     known = known_columns(config, scorers)
     stages: dict[str, Stage] = {}

@@ -235,6 +235,10 @@ class Pipeline:
                 "engine": run.engine.name,
                 "workers": run.engine.workers,
             }
+            stage = self.stages[name]
+            if isinstance(stage, ScoreStage):
+                # Identity knows models by their content; whoever wants to ask one again needs its place.
+                times[name]["scorer"] = {"use": stage.spec.use, "options": stage.spec.options}
         run.corpus.write(RUN_FILE, dump({"stages": times}))
 
     def times(self) -> dict[str, Any]:

@@ -180,10 +180,12 @@ def _written(sources: list[Source], drawn: Drawn, path: Path, cut: int) -> Sourc
 def _seconds(pipeline: Pipeline, name: str, wall: float, sample: int, text: float, workers: int) -> float:
     """One stage's wall time, scaled: fits by what they learn from, the rest by the text."""
     stage: Any = pipeline.stages[name]
-    if name.startswith("fit/") and not stage.sample.n_bytes:
+    if name.startswith("fit/") and not stage.sample.n_bytes and stage.sample.fraction is None:
         return wall  # it learns from files of its own
     if name.startswith("fit/"):
-        return wall * min(stage.sample.n_bytes, text) / max(min(stage.sample.n_bytes, LEARNED_SHARE * sample), 1)
+        fraction, most = stage.sample.fraction, stage.sample.n_bytes
+        real, tried = (fraction * text, fraction * sample) if fraction is not None else (min(most, text), min(most, LEARNED_SHARE * sample))
+        return wall * stage.scorer.fit_work(real) / max(stage.scorer.fit_work(tried), 1)
     shards = max(1, math.ceil(text / pipeline.config.ingest.shard_bytes))
     return wall * text / max(sample, 1) / min(workers, shards)
 

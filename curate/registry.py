@@ -253,7 +253,9 @@ def identity(part: Scorer | Mixer) -> dict[str, Any]:
     """
     cls = type(part)
     files = [Path(path) for path in part.artifacts()] if isinstance(part, Scorer) else []
-    hashes = {str(path): content_hash(path) for path in files}
+    hashes: dict[str, Any] = {str(path): content_hash(path) for path in files}
+    # A model may be named by the folder that holds its files.
+    hashes |= {str(folder): [hashes[str(p)] for p in files if p.parent == folder] for folder in {path.parent for path in files}}
     found: dict[str, Any] = {
         "class": f"{cls.__module__}:{cls.__qualname__}",
         "version": part.version,
@@ -293,7 +295,7 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any, hashes: Mapping[str, str]) -> Any:
+def _plain(value: Any, hashes: Mapping[str, Any]) -> Any:
     """A field value as JSON; files by content, numbers that JSON lacks by name."""
     if isinstance(value, str | Path) and str(Path(value)) in hashes:
         return {"xxh3_128": hashes[str(Path(value))]}

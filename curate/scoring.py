@@ -44,6 +44,7 @@ class ScorerSpec:
         options: its hyper-parameters.
         plugins: modules the pipeline allows to be imported.
         plugin_paths: directories to import them from.
+        rehearse: whether only a plan is made, for which a scorer may do less.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ScorerSpec:
     options: dict[str, Any] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     plugin_paths: tuple[str, ...] = ()
+    rehearse: bool = False
 
     def build(self) -> Scorer:
         """The scorer, not yet loaded."""
@@ -61,7 +63,7 @@ class ScorerSpec:
             error.where = f"score.{self.name}" + (f": {error.where}" if error.where else "")
             raise
         assert isinstance(scorer, Scorer)
-        return scorer
+        return scorer.rehearsal() if self.rehearse else scorer
 
 
 def model_path(name: str) -> str:
@@ -112,7 +114,7 @@ def fit_scorer(task: FitTask) -> dict[str, Any]:
     }
     Record(f"fit/{task.spec.name}", "model", task.fingerprint, files, Ledger(table.num_rows, table.num_rows), totals).commit(task.corpus)
     task.corpus.remove(checkpoints_path(task.spec.name))
-    return totals | {"seconds": time.perf_counter() - began}
+    return totals | {"seconds": (time.perf_counter() - began) * scorer.longer}
 
 
 def checkpoints_path(name: str) -> str:
@@ -232,7 +234,7 @@ def score_part(task: ScoreTask) -> dict[str, float]:
             for i, scorer in enumerate(scorers):
                 began = time.perf_counter()
                 result = scorer.score_prepared(batch.select(list(scorer.inputs)), prepared[i])
-                seconds[i] += time.perf_counter() - began
+                seconds[i] += (time.perf_counter() - began) * scorer.longer
                 _same_rows(task.specs[i].name, scorer, batch, result)
                 writers[i].write(batch["doc_id"], result)
             done += batch.num_rows

@@ -82,6 +82,8 @@ def listening(corpus: Folder, stage: str, hear: Callable[[dict[str, Told]], None
     Args:
         hear: called from a thread with what each shard said last.
     """
+    # A run that was killed cannot have removed what its workers said.
+    _forget(corpus, stage)
     over = threading.Event()
     every = EVERY_SECONDS if corpus.local is not None else EVERY_SECONDS_REMOTE
 
@@ -97,8 +99,12 @@ def listening(corpus: Folder, stage: str, hear: Callable[[dict[str, Told]], None
     finally:
         over.set()
         thread.join()
-        with contextlib.suppress(OSError):
-            corpus.remove(f"{FOLDER}/{stage}")
+        _forget(corpus, stage)
+
+
+def _forget(corpus: Folder, stage: str) -> None:
+    with contextlib.suppress(OSError):
+        corpus.remove(f"{FOLDER}/{stage}")
 
 
 def _heard(corpus: Folder, stage: str) -> dict[str, Told]:

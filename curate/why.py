@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from curate.config import Circumstance
 from curate.corpus import DEDUP, Corpus, Part, read_part
 from curate.documents import DOC_ID
 from curate.errors import ConfigError, InputError, nearest
@@ -30,15 +32,25 @@ class Copy:
     copy: int
 
 
-def explain(url: str, document: str, mix: str | None = None) -> Group:
+def explain(url: str, document: str, mix: str | None = None, tokens: bool = False) -> Group:
     """The account of a document given by id, unique prefix of one, or ``SHARD:ROW`` of an emitted row.
+
+    Args:
+        tokens: also tell the nats of every token, under each language model that scored the document.
 
     Raises:
         InputError: no such document, or several with that prefix.
     """
     corpus = Corpus.open(url, mix=mix)
     ids = _of_row(corpus, document) if ":" in document else [_by_prefix(corpus, document)]
-    return Group(*(block for doc_id in ids for block in _account(corpus, doc_id)))
+    blocks = [block for doc_id in ids for block in _account(corpus, doc_id)]
+    if tokens:
+        from curate.why_tokens import explain_tokens
+
+        part, row = corpus.find(ids[0])[0]
+        text = corpus.read(part, ["text"])["text"][row].as_py()
+        blocks.append(explain_tokens(corpus, text, Path(Circumstance().cache)))
+    return Group(*blocks)
 
 
 def _by_prefix(corpus: Corpus, given: str) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,8 @@ from curate.tokenization.location import may_be_hub_id
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-CONFIG, TOKENIZER, TOKENIZER_CONFIG, INDEX = "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json"
+CONFIG, TOKENIZER, TOKENIZER_CONFIG = "config.json", "tokenizer.json", "tokenizer_config.json"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 WANTED = (CONFIG, TOKENIZER, TOKENIZER_CONFIG, INDEX, "*.safetensors")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 NO_START = "none"
@@ -77,11 +79,11 @@ class Checkpoint:
         if start == NO_START:
             return None
         if start != "auto":
-            return self.tokenizer.separator_id(start)
+            return self._named_start(start)
         named = _read_json(self.tokenizer_folder / TOKENIZER_CONFIG).get("bos_token")
         text = named.get("content") if isinstance(named, dict) else named
         if isinstance(text, str):
-            return self.tokenizer.separator_id(text)
+            return self._named_start(text)
         stated = self.config.get("bos_token_id")
         if isinstance(stated, int) and 0 <= stated < self.tokenizer.vocab_size:
             return stated
@@ -95,6 +97,17 @@ class Checkpoint:
                 fix="set `start:` to one of its tokens, or to none, which leaves a document's first token unpredicted",
             ) from error
 
+    def _named_start(self, start: str) -> int:
+        try:
+            return self.tokenizer.separator_id(start)
+        except ConfigError as error:
+            raise ConfigError(
+                f"windows cannot begin with {start!r}: the tokenizer of {self.name!r} has no such token",
+                where=str(self.tokenizer_folder / TOKENIZER),
+                expected=error.expected,
+                fix="set `start:` to one of them, to auto for the model's own, or to none",
+            ) from error
+
     def load(self, device: str = "cpu", precision: str = "float32") -> PreTrainedModel:
         """The model in evaluation mode.
 
@@ -103,6 +116,7 @@ class Checkpoint:
             precision: of weights and arithmetic, ``float32`` or ``bfloat16``.
         """
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, logging
 
         logging.set_verbosity_error()
@@ -115,9 +129,10 @@ class Checkpoint:
                 trust_remote_code=False,
                 local_files_only=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            said = str(error).strip() or type(error).__name__
             raise InputError(
-                f"the model {self.name!r} cannot be loaded: {str(error).strip().splitlines()[0]}",
+                f"the model {self.name!r} cannot be loaded: {said.splitlines()[0]}",
                 where=str(self.folder),
                 expected="a causal language model in Hugging Face format",
                 fix="fetch or save it again; curate runs no code that comes with a model",
@@ -136,14 +151,14 @@ def open_checkpoint(name: str, revision: str | None = None, tokenizer: str | Non
         tokenizer: folder of the tokenizer, where the model's own has none.
 
     Raises:
-        InputError: not there, incomplete, without a tokenizer, or with pickled weights.
+        InputError: not there, incomplete, without a tokenizer, with pickled weights, or in need of code of its own.
         ConfigError: model and tokenizer do not belong together.
     """
     folder = _folder(name, revision)
     config = _read_json(folder / CONFIG)
     if not config:
         raise InputError("this folder holds no model", where=str(folder), expected=f"a {CONFIG} that can be read", fix="correct `model:`")
-    _refuse_pickles(folder)
+    _check_weights(folder)
     beside = folder if tokenizer is None else Path(tokenizer)
     if not (beside / TOKENIZER).is_file():
         raise InputError(
@@ -153,6 +168,7 @@ def open_checkpoint(name: str, revision: str | None = None, tokenizer: str | Non
             fix=f"save the model's own there: AutoTokenizer.from_pretrained(…).save_pretrained({str(beside)!r})",
         )
     found = Checkpoint(folder, name, config, beside)
+    _check_architecture(found)
     _check_vocabulary(found)
     return found
 
@@ -168,16 +184,21 @@ def _folder(name: str, revision: str | None) -> Path:
         )
     from huggingface_hub import snapshot_download
 
-    fetch: Callable[..., str] = snapshot_download
+    def fetched(wanted: tuple[str, ...], **more: bool) -> Path:
+        fetch: Callable[..., str] = snapshot_download
+        found = Path(fetch(name, revision=revision, allow_patterns=list(WANTED), **more))
+        # A tokenizer that was fetched by itself leaves a folder, too.
+        if not all(any(found.glob(pattern)) for pattern in wanted):
+            raise FileNotFoundError(f"{found} is not whole")
+        return found
+
+    with suppress(OSError, ValueError):
+        return fetched((CONFIG, "*.safetensors"), local_files_only=True)
     try:
-        return Path(fetch(name, revision=revision, allow_patterns=list(WANTED), local_files_only=True))
-    except (OSError, ValueError):
-        pass
-    try:
-        return Path(fetch(name, revision=revision, allow_patterns=list(WANTED)))
+        return fetched((CONFIG,))
     except Exception as error:
         raise InputError(
-            f"the model {name!r} is no local folder, not in the hub's cache, and the hub did not give it",
+            f"the model {name!r} is no local folder, not whole in the hub's cache, and the hub did not give it",
             where=f"model: {name}",
             expected=f"a folder, or a hub id that this machine can reach ({type(error).__name__})",
             fix="check the name and the network, or copy the model here and give its folder",
@@ -195,20 +216,63 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _refuse_pickles(folder: Path) -> None:
+def _check_weights(folder: Path) -> None:
     """Weights are read from safetensors only: a pickle runs code when it is opened."""
-    if any(folder.glob("*.safetensors")):
-        return
+    from safetensors import SafetensorError, safe_open
+
+    if (folder / WEIGHTS).is_file():
+        files = [WEIGHTS]
+    else:
+        files = sorted(set(_read_json(folder / INDEX).get("weight_map", {}).values()))
+    if not files:
+        _refuse_pickles(folder)
+    for name in files:
+        try:
+            with safe_open(folder / name, "numpy"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise InputError(
+                f"the model's weights cannot be read: {error}",
+                where=str(folder / name),
+                expected="a whole file of safetensors",
+                fix="fetch the file again; an unfinished download or a Git LFS pointer under this name is a frequent cause",
+            ) from error
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Say why there are no weights, and how to convert those that there are."""
     pickled = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLED)
     if not pickled:
-        raise InputError("the model has no weights", where=str(folder), expected="*.safetensors", fix="fetch or save it again")
+        raise InputError(
+            "the model has no weights", where=str(folder), expected=f"{WEIGHTS}, or {INDEX} and its files", fix="fetch or save it again"
+        )
     raise InputError(
         f"the weights are pickled ({pickled[0]}), and a pickle runs code when it is opened",
         where=str(folder / pickled[0]),
-        expected="weights as *.safetensors",
+        expected=f"weights as {WEIGHTS}",
         fix="if you trust it, convert it once: "
         f"AutoModelForCausalLM.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r}), which writes safetensors",
     )
+
+
+def _check_architecture(found: Checkpoint) -> None:
+    """Only what transformers itself builds is read: no code that comes with a model is run.
+
+    An ordinary decoder says so in its configuration; the library's list, which takes seconds to import, is asked for others.
+    """
+    kind, stated = found.config.get("model_type"), found.config.get("architectures") or [""]
+    if kind and "auto_map" not in found.config and str(stated[0]).endswith(("ForCausalLM", "LMHeadModel")):
+        return
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        own = "auto_map" in found.config
+        raise InputError(
+            f"the model {found.name!r} needs code that comes with it" if own else f"{found.name!r} is no causal language model",
+            where=f"{found.folder / CONFIG}: model_type {kind!r}",
+            expected="a causal language model that transformers has code for; curate runs no code that comes with a model",
+            fix="give another model in `model:`, or install a transformers that knows this one",
+        )
 
 
 def _check_vocabulary(found: Checkpoint) -> None:

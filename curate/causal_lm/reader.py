@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from curate.causal_lm.windows import Windows, batches, cut
+from curate.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +33,8 @@ LOGIT_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
 LEAST_ROWS = 128
 """Predicted positions the output layer takes at once at least: fewer would read its whole matrix for nothing."""
 PROBE_LENGTH = 24
-PROBE_TOLERANCE = {2: 0.1, 4: 1e-3}
-"""Nats by which the sliced output layer may differ from the model's own, by bytes of a number."""
+PROBE_TOLERANCE = {2: 0.1, 4: 1e-4}
+"""Nats by which the sliced output layer may differ from the model's own, by bytes of a number: rounding, and no more."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Reader:
         context: most positions of a window.
         overlap: tokens a window repeats from the one before.
         threads: that the arithmetic on a CPU uses; fixed, because results may differ by it in the last bit.
+
+    Raises:
+        InputError: the model is not causal: what it predicts depends on what comes later.
     """
 
     def __init__(self, model: PreTrainedModel, start_id: int | None, context: int, overlap: int = 0, threads: int = 1) -> None:
@@ -162,19 +166,33 @@ class Reader:
         them stays complete, so a probe decides.
         """
         torch = self._torch
-        if not isinstance(self._head, torch.nn.Linear):
-            return "its output layer is no linear map"
-        n = min(PROBE_LENGTH, self._context)
-        ids = (torch.arange(n, device=self._device) * 7919 + 13) % self._head.weight.shape[0]
+        n, vocab_size = min(PROBE_LENGTH, self._context), self._model.config.get_text_config().vocab_size
+        ids = (torch.arange(n, device=self._device) * 7919 + 13) % vocab_size
         places = torch.arange(n - 1, device=self._device)
-        self.slow_because = ""
-        sliced = self._of_batch(ids[None], places, ids[1:])
+        tolerance = PROBE_TOLERANCE[next(self._model.parameters()).element_size()]
         self.slow_because = "being compared"
         whole = self._of_batch(ids[None], places, ids[1:])
+        self._refuse_if_it_looks_ahead(ids, places, whole, tolerance)
+        if not isinstance(self._head, torch.nn.Linear):
+            return "its output layer is no linear map"
+        self.slow_because = ""
+        sliced = self._of_batch(ids[None], places, ids[1:])
         worst = float((sliced - whole).abs().max())
-        if worst <= PROBE_TOLERANCE[self._head.weight.element_size()]:
+        if worst <= tolerance:
             return ""
         return f"its logits are more than a linear map of the last hidden state (nats differ by {worst:.3g})"
+
+    def _refuse_if_it_looks_ahead(self, ids: torch.Tensor, places: torch.Tensor, nats: torch.Tensor, tolerance: float) -> None:
+        """An encoder opened as a decoder sees what it is to predict: another last token must change nothing before it."""
+        changed = ids.clone()
+        changed[-1] = (ids[-1] + 1) % self._model.config.get_text_config().vocab_size
+        if float((self._of_batch(changed[None], places, ids[1:]) - nats).abs().max()) > tolerance:
+            raise InputError(
+                f"the model sees the tokens it is to predict ({type(self._model).__name__})",
+                where=str(self._model.config.name_or_path),
+                expected="a causal language model, whose predictions depend on earlier tokens only",
+                fix="name a decoder; an encoder such as BERT is none",
+            )
 
     @contextmanager
     def _arithmetic(self) -> Iterator[None]:

@@ -1,9 +1,12 @@
 """Which rows of which domains make the next batch, under proportions that may be others at every step.
 
 Rows of a domain come in an order keyed by seed, domain and epoch; each epoch visits every row once and cuts the
-stream at another phase. A domain's rows so far never differ from what its proportions asked for by a whole row:
-what a batch could not give is owed, and the largest debts are paid first. All that passes from one step to the
-next is two numbers for each domain, so a state is small and exact.
+stream at another phase. What a batch could not give is owed, and the largest debts are paid first. So a domain never
+has a whole row more than its proportions asked for, and never lacks more than 1/2 + 1/3 + … + 1/D rows of it: below
+one row up to three domains, two rows for eleven. No rule that does not know the proportions to come can promise less.
+A domain whose proportion drops to zero gets nothing from then on, and what it lacks is written off.
+
+All that passes from one step to the next is two numbers for each domain, so a state is small and exact.
 
 D domains, B rows of a batch, L tokens of a row.
 """
@@ -93,9 +96,9 @@ class Draws:
         return Batch(rows, np.repeat(np.arange(len(counts)), counts), first)
 
     def _counts(self, proportions_D: np.ndarray, n_rows: int) -> np.ndarray:
-        """Rows of each domain (D): what is owed, rounded so that the debts stay below one row."""
-        # A domain that is asked for nothing gets nothing, whatever it was owed before.
-        self._owed = np.where(proportions_D > 0, self._owed, np.minimum(self._owed, 0.0)) + proportions_D * n_rows
+        """Rows of each domain (D): one after the other to whom most is owed."""
+        self._write_off(proportions_D == 0)
+        self._owed += proportions_D * n_rows
         counts = np.maximum(np.floor(self._owed), 0).astype(np.int64)
         while counts.sum() > n_rows:
             counts[np.argmin(np.where(counts > 0, self._owed - counts, np.inf))] -= 1
@@ -104,6 +107,17 @@ class Draws:
         self._owed -= counts
         self.taken += counts
         return counts
+
+    def _write_off(self, dropped_D: np.ndarray) -> None:
+        """Owe nothing to domains that are asked for nothing.
+
+        Others had those rows. Their surplus shrinks by as much, else the sum of all debts, which is nothing, would sink
+        with every domain that drops out, and a domain could come to have more than a whole row too much.
+        """
+        lost = np.where(dropped_D, np.maximum(self._owed, 0.0), 0.0)
+        if lost.any():
+            surplus = np.minimum(self._owed, 0.0)
+            self._owed -= lost + surplus * min(1.0, lost.sum() / max(-surplus.sum(), np.finfo(np.float64).tiny))
 
     def _n_rows(self, domain: int) -> int:
         """Rows of one epoch; the last phase of a stream is made up from its beginning."""

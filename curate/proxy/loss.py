@@ -24,11 +24,12 @@ class _Summed(torch.autograd.Function):
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         rows = max(LEAST_ROWS, SLICE_BYTES[hidden.device.type] // (4 * len(weight)))
         to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight)
-        nats = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        nats = torch.empty(len(hidden), dtype=wide, device=hidden.device)
         near = weight.to(hidden.dtype)
         for start in range(0, len(hidden), rows):
             some, wanted = hidden[start : start + rows], targets[start : start + rows, None]
-            logits = (some @ near.T).float()
+            logits = (some @ near.T).to(wide)
             most = logits.amax(1, keepdim=True)
             own = logits.gather(1, wanted)
             logits.sub_(most).exp_()

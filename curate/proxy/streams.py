@@ -48,10 +48,10 @@ class Streams:
         return self.n_tokens / self.n_tokens.sum()
 
     def documents(self, domain: int, first: int, last: int) -> list[str]:
-        """Documents that have a token among ``first`` to ``last - 1`` of a stream, for messages."""
-        starts = self.starts[domain]
-        low = max(int(np.searchsorted(starts, first, side="right")) - 1, 0)
-        return self.ids[domain][low : int(np.searchsorted(starts, last))]
+        """Documents that have a token among ``first`` to ``last - 1`` of a stream, round its end, for messages."""
+        places = np.arange(first, last) % len(self.tokens[domain])
+        which = np.searchsorted(self.starts[domain], places, side="right") - 1
+        return [self.ids[domain][i] for i in dict.fromkeys(which.tolist())]
 
     @classmethod
     def of(cls, table: pa.Table, tokenizer: Tokenizer, start_id: int) -> Streams:

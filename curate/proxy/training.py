@@ -80,6 +80,7 @@ class Trained:
         n_steps: steps taken.
         n_tokens: trained on, repeats included.
         epochs: passes over each domain (D).
+        seconds: that the steps of this process took.
     """
 
     model: PreTrainedModel
@@ -87,6 +88,7 @@ class Trained:
     n_steps: int
     n_tokens: int
     epochs: np.ndarray
+    seconds: float
 
 
 def new_model(settings: Training, vocab_size: int, start_id: int) -> PreTrainedModel:
@@ -203,7 +205,7 @@ class _Run:
             torch.set_num_threads(before)
         n_tokens = self.n_steps * s.batch_rows * s.context
         losses = pa.concat_tables(self.losses) if self.losses else LOSSES.empty_table()
-        return Trained(self.model.eval(), losses.combine_chunks(), self.n_steps, n_tokens, self.draws.epochs)
+        return Trained(self.model.eval(), losses.combine_chunks(), self.n_steps, n_tokens, self.draws.epochs, time.monotonic() - began)
 
     def _progress(self, first: int, seconds: float) -> Progress:
         self._read()
@@ -274,7 +276,7 @@ class _Run:
             return
         row = int(bad[0]) if len(bad) else 0
         domain, first = int(done.batch.domain[row]), int(done.batch.first[row])
-        named = self.streams.documents(domain, first, first + self.settings.context)[:SHOWN_DOCUMENTS]
+        named = self.streams.documents(domain, first, first + self.settings.context + 1)[:SHOWN_DOCUMENTS]
         raise CurateError(
             f"the loss is no longer a number at step {done.step:,} of {self.n_steps:,}",
             where=f"domain {self.streams.domains[domain]!r}, document {', '.join(named)}",

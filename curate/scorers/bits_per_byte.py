@@ -12,7 +12,8 @@ tokenizers. Sums add up over documents, ratios do not.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate import fit_ids
-from curate.causal_lm import Checkpoint, Reader, open_checkpoint
+from curate.causal_lm import SHAPES, Checkpoint, Reader, open_checkpoint
+from curate.causal_lm.checkpoint import NO_START
 from curate.causal_lm.reader import Prepared
 from curate.documents import text_bytes
 from curate.errors import ConfigError, CurateError
@@ -32,6 +34,7 @@ from curate.tokenization import Tokenizer
 from curate.tokenization.location import locate
 
 LONGEST_DEFAULT_CONTEXT = 2048
+REHEARSED_STEPS, REHEARSED_TOKENS, USUAL_TOKENS_PER_BYTE = 4, 4096, 0.3
 REFERENCE_PART, TOO_SHORT = "reference_part", "too_short"
 
 _REASONS = {b"codes": f"{REFERENCE_PART},{TOO_SHORT}".encode(), b"unit": b"why there is no score", b"direction": b"none"}
@@ -46,7 +49,7 @@ class _Ready:
 
     rows: np.ndarray  # the scored document that each row is a copy of (N), -1 for none
     lasting: Prepared
-    n_scored: int
+    n_tokens: np.ndarray  # of the scored documents (S)
     reason: np.ndarray  # object (N)
     seen: np.ndarray  # bool (N)
 
@@ -69,6 +72,7 @@ class BitsPerByte(Scorer):
         start: token that windows begin with: ``auto`` for the model's own, ``none``, or its text. Without one a
             document's first token is not predicted.
         min_tokens: documents of fewer tokens have no score: their perplexity says little, and they crowd both tails.
+            Without a start token it is 2 at least.
         precision: of the arithmetic, ``float32`` or ``bfloat16``.
     """
 
@@ -99,7 +103,8 @@ class BitsPerByte(Scorer):
     )
 
     def __post_init__(self) -> None:
-        self._device = "cpu"
+        self._device, self._rehearses = "cpu", False
+        self._in_earnest: Training | None = None
         self._reader: Reader | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,6 +136,11 @@ class BitsPerByte(Scorer):
                 raise _wrong(
                     name, f"`{name}` belongs to a supplied model", "no such key beside `train:`", "remove it, or put it below `train:`"
                 )
+        if self.start not in ("auto", NO_START):
+            raise _wrong(
+                "start", f"a model trained here begins documents as its tokenizer ends them, not with {self.start!r}",
+                f"auto or {NO_START}", "remove `start:`",
+            )  # fmt: skip
         if train.tokenizer is not None:
             Tokenizer.open(train.tokenizer).separator_id()
         self._check_window(train.context)
@@ -160,7 +170,10 @@ class BitsPerByte(Scorer):
         if self.train is not None:
             return () if self.train.tokenizer is None else (locate(self.train.tokenizer),)
         assert self.model is not None
-        return open_checkpoint(self.model, self.revision, self.tokenizer).files
+        checkpoint = open_checkpoint(self.model, self.revision, self.tokenizer)
+        # A model that was trained here says which documents it may not judge.
+        taught = checkpoint.folder / fit_ids.FILE
+        return (*checkpoint.files, taught) if taught.is_file() else checkpoint.files
 
     def sample(self) -> Sample | None:
         """The reference part, random because ingest made the order so."""
@@ -188,8 +201,28 @@ class BitsPerByte(Scorer):
         from curate.proxy.reference import train_reference
 
         assert self.train is not None
-        train_reference(sample, self.train, state, aid)
+        began = time.monotonic()
+        trained = train_reference(sample, self.train, state, aid)
         fit_ids.save(sample["doc_id"], state)
+        if self._rehearses and self._in_earnest is not None:
+            n_bytes = float(pc.sum(pc.binary_length(sample["text"])).as_py() or 0)
+            times = replace(self, train=self._in_earnest).fit_work(n_bytes) / max(trained.n_tokens, 1)
+            spent = time.monotonic() - began
+            self.longer = 1 + trained.seconds * (times - 1) / max(spent, trained.seconds)
+
+    def fit_work(self, n_bytes: float) -> float:
+        """Tokens trained on, where ``n_bytes`` are set aside."""
+        if self.train is None:
+            return n_bytes
+        n_parameters = SHAPES[self.train.size].n_parameters(self.train.vocab_size)
+        return self.train.n_steps(n_parameters, int(n_bytes * USUAL_TOKENS_PER_BYTE)) * self.train.batch_rows * self.train.context
+
+    def rehearsal(self) -> BitsPerByte:
+        """A few steps of training, and a few documents of each batch read; the others are given the mean of those."""
+        train = self.train and replace(self.train, tokens=REHEARSED_STEPS * self.train.batch_rows * self.train.context)
+        found = replace(self, train=train)
+        found._rehearses, found._in_earnest = True, self.train
+        return found
 
     def place(self, device: str) -> None:
         """See Scorer."""
@@ -200,8 +233,10 @@ class BitsPerByte(Scorer):
         checkpoint = open_checkpoint(str(state) if state is not None else str(self.model), self.revision, self.tokenizer)
         self._tokenizer = checkpoint.tokenizer
         self._fit_ids = fit_ids.FitIds(checkpoint.folder)
-        model = checkpoint.load(self._device, self.precision)
-        self._reader = Reader(model, checkpoint.start_id(self.start), self._window(checkpoint.context), self.overlap)
+        model, start_id = checkpoint.load(self._device, self.precision), checkpoint.start_id(self.start)
+        # Without a start token the first token is given, so a document of one has nothing to be judged by.
+        self._fewest = max(self.min_tokens, 1 if start_id is not None else 2)
+        self._reader = Reader(model, start_id, self._window(checkpoint.context), self.overlap)
 
     def prepare(self, batch: pa.RecordBatch) -> _Ready:
         """Tokens of the documents that are to be scored, each distinct one once, cut into windows."""
@@ -214,16 +249,17 @@ class BitsPerByte(Scorer):
         _, first, copy_of = np.unique(halves, axis=0, return_index=True, return_inverse=True)
         ids, offsets = self._loaded._tokenizer.encode_arrow(text.take(pa.array(rows[first], pa.int64())))
         counts = np.diff(offsets)
-        scored = counts >= self.min_tokens
+        scored = counts >= self._loaded._fewest
         kept = np.concatenate([[0], np.cumsum(counts[scored])])
         assert self._reader is not None
-        lasting = self._reader.prepare(ids[np.repeat(scored, counts)], kept)
+        read = self._read_in_rehearsal(kept) if self._rehearses else len(kept)
+        lasting = self._reader.prepare(ids[np.repeat(scored, counts)][: kept[read - 1]], kept[:read])
         place = np.full(len(batch), -1, np.int64)
         place[rows] = np.where(scored, np.cumsum(scored) - 1, -1)[copy_of.reshape(-1)]
         reason = np.full(len(batch), None, object)
         reason[rows[place[rows] < 0]] = TOO_SHORT
         reason[seen & ~null] = REFERENCE_PART
-        return _Ready(place, lasting, int(scored.sum()), reason, seen)
+        return _Ready(place, lasting, np.diff(kept), reason, seen)
 
     @property
     def _loaded(self) -> BitsPerByte:
@@ -242,10 +278,12 @@ class BitsPerByte(Scorer):
             CurateError: a score that is no number; the document is named.
         """
         assert self._reader is not None
-        nats_S, n_predicted_S = self._reader.sums(prepared.lasting, prepared.n_scored)
+        nats_S, n_predicted_S = self._reader.sums(prepared.lasting, len(prepared.n_tokens))
+        if self._rehearses:
+            nats_S, n_predicted_S = self._supposed(prepared, nats_S, n_predicted_S)
         at, missing = np.maximum(prepared.rows, 0), prepared.rows < 0
-        nats = np.zeros(len(batch)) if not prepared.n_scored else nats_S[at]
-        n_predicted = np.ones(len(batch), np.int64) if not prepared.n_scored else n_predicted_S[at]
+        nats = np.zeros(len(batch)) if not len(prepared.n_tokens) else nats_S[at]
+        n_predicted = np.ones(len(batch), np.int64) if not len(prepared.n_tokens) else n_predicted_S[at]
         self._check_finite(batch, nats, missing)
         n_bytes = np.diff(text_bytes(batch["text"])[1])
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
@@ -254,6 +292,19 @@ class BitsPerByte(Scorer):
         made = [pa.array(values, mask=missing) for values in (nats, n_predicted, n_bytes, bpb, perplexity)]
         made += [pa.array(prepared.seen, mask=null), pa.array(prepared.reason, pa.string())]
         return pa.record_batch(made, schema=self.outputs)
+
+    def _read_in_rehearsal(self, kept: np.ndarray) -> int:
+        """How many entries of the offsets hold the documents that a rehearsal reads."""
+        return max(int(np.searchsorted(kept, REHEARSED_TOKENS, side="right")), min(2, len(kept)))
+
+    def _supposed(self, prepared: _Ready, nats_S: np.ndarray, n_predicted_S: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The documents that were read as they are, the others at the mean of those."""
+        n_read = int(n_predicted_S.sum())
+        total = int(prepared.n_tokens.sum())
+        self.longer = total / n_read if n_read else 1.0
+        unread = n_predicted_S == 0
+        mean = nats_S.sum() / max(n_read, 1)
+        return np.where(unread, mean * prepared.n_tokens, nats_S), np.where(unread, prepared.n_tokens, n_predicted_S)
 
     def _check_finite(self, batch: pa.RecordBatch, nats: np.ndarray, missing: np.ndarray) -> None:
         bad = np.flatnonzero(~missing & ~np.isfinite(nats))
@@ -277,7 +328,7 @@ class BitsPerByte(Scorer):
         sizes = windows.n_predicted
         at = np.repeat(windows.first - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
         nats[at] = reader.nats(prepared)
-        return pa.table({"piece": pieces, "nats": pa.array(nats, mask=np.isnan(nats))})
+        return pa.table({"piece": pa.array(pieces, pa.string()), "nats": pa.array(nats, mask=np.isnan(nats))})
 
 
 def _require_libraries() -> None:

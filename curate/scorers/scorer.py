@@ -102,6 +102,7 @@ class Scorer(ABC):
         outputs: schema of what ``score`` returns; each field states ``unit`` and ``direction``.
             May be a property where it depends on hyper-parameters.
         resources: what one worker occupies.
+        longer: how many times longer the last ``fit`` or ``score`` takes in earnest; above 1 in a ``rehearsal`` only.
         accelerated: whether it computes on a GPU where there is one; a worker then occupies one GPU besides.
         version: raised whenever the same inputs would give other outputs; part of the fingerprint.
     """
@@ -110,6 +111,7 @@ class Scorer(ABC):
     outputs: ClassVar[pa.Schema]
     resources: ClassVar[Resources] = Resources()
     accelerated: ClassVar[bool] = False
+    longer = 1.0
     version: ClassVar[int] = 1
 
     def check(self) -> None:
@@ -144,6 +146,14 @@ class Scorer(ABC):
     def fit_with(self, sample: pa.Table, state: Path, aid: FitAid) -> None:
         """As ``fit``; override this one where learning takes long, needs a GPU, or reads what other scorers learned."""
         self.fit(sample, state)
+
+    def fit_work(self, n_bytes: float) -> float:
+        """How much work it is to learn from a sample of this size, in any unit."""
+        return n_bytes
+
+    def rehearsal(self) -> Scorer:
+        """What a plan tries on a small sample: the same columns for little work. Override where the work is long."""
+        return self
 
     def place(self, device: str) -> None:
         """Compute on this device; called before ``load``, for an ``accelerated`` scorer only."""
