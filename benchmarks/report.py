@@ -53,7 +53,7 @@ def write(machine: str, versions: dict[str, str], peers: dict[str, list[str]], s
 def page(held: dict[str, Any]) -> str:
     """The whole page."""
     results = [Result.from_json(held["results"][name]) for name in ORDER if name in held["results"]]
-    blocks = [HEAD.replace("{minutes}", "50"), _machine(held), _summary(results), *(section(r) for r in results)]
+    blocks = [HEAD.replace("{minutes}", "90"), _machine(held), _summary(results), *(section(r) for r in results)]
     return "\n".join(blocks).rstrip() + "\n"
 
 

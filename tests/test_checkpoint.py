@@ -18,8 +18,8 @@ import pyarrow as pa
 import pytest
 import torch
 import transformers
-
 from causal_models import CONTEXT, START, model, opened, plain_bpb, saved, tokenizer
+
 from curate import registry
 from curate.causal_lm import checkpoint, open_checkpoint
 from curate.documents import doc_ids

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from proxy_training import numbered
 
 from curate.errors import ConfigError
 from curate.proxy import Draws, Fixed
-from proxy_training import numbered
 
 LENGTH = 8
 ROUNDING = 1e-9

@@ -25,7 +25,7 @@ from curate.pipeline import Pipeline
 from curate.selection.rules import Rule
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*DOCS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 ERRORS = ["BadRecordsError", "ConfigError", "CurateError", "InfeasibleMixtureError", "InputError", "IntegrityError", "StaleOutputError"]
 PUBLIC = [*ERRORS, "Corpus", "Mixer", "Mixture", "Pipeline", "Resources", "Sample", "Scorer", "Stream", "columns", "loader"]

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 import torch
 import transformers
+from causal_models import CAPPED, CONTEXT, FAMILIES, SPREAD, model, plain_nats, random_documents, tokenizer, uniform
+from real_documents import documents_by_domain
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from causal_models import CAPPED, CONTEXT, FAMILIES, SPREAD, model, plain_nats, random_documents, tokenizer, uniform
 from curate.causal_lm import Reader, reader
 from curate.errors import InputError
-from real_documents import documents_by_domain
 
 SIZES = [1, 3, 40, 64, 65, 130, 7, 200, 1, 0, 64, 33]
 NEAR = {"rtol": 1e-5, "atol": 1e-5}
@@ -252,7 +252,7 @@ def test_a_model_that_looks_ahead_is_refused() -> None:
 @pytest.fixture
 def real_ids(ci_small: Path) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     def of(per_domain: int) -> tuple[np.ndarray, np.ndarray]:
-        texts = [text for found in documents_by_domain(ci_small, per_domain, 500).values() for text in found]
+        texts = [text for found in documents_by_domain(ci_small, per_domain, 400).values() for text in found]
         return tokenizer().encode_arrow(pa.array(texts, pa.large_string()))
 
     return of
@@ -262,7 +262,7 @@ def real_ids(ci_small: Path) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
 def test_bfloat16_ranks_documents_as_float32_does(real_ids: Callable[[int], tuple[np.ndarray, np.ndarray]], family: str) -> None:
     from scipy.stats import spearmanr
 
-    ids, offsets = real_ids(12)
+    ids, offsets = real_ids(8)
     exact, n_predicted = sums_of(Reader(model(family), 0, CONTEXT), ids, offsets)
     rough, _ = sums_of(Reader(model(family).to(torch.bfloat16), 0, CONTEXT), ids, offsets)
     assert not np.allclose(exact, rough, rtol=1e-6), "it was not read in bfloat16"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from proxy_training import START, documents, tokenizer
 
 from curate.errors import InputError
 from curate.hashing import doc_id
 from curate.proxy import Streams, streams
 from pipelines import texts
-from proxy_training import START, documents, tokenizer
 
 
 def encoded(text: str) -> list[int]:

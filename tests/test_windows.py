@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from causal_models import pieces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from causal_models import pieces
 from curate.causal_lm.windows import Windows, batches, cut
 
 documents = st.lists(st.integers(0, 70), min_size=0, max_size=8)

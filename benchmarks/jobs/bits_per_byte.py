@@ -56,8 +56,8 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("10m", Model("pythia-10m", 16_384, 16_384), 300),
-    Variant("14m", Model("pythia-14m", 50_277, 50_304), 300),
+    Variant("10m", Model("pythia-10m", 16_384, 16_384), 240),
+    Variant("14m", Model("pythia-14m", 50_277, 50_304), 240),
     Variant("10m, short documents", Model("pythia-10m", 16_384, 16_384), 120, SHORT_DOMAINS, whole=False),
 )
 QUICK_KILOBYTES = 13
@@ -71,7 +71,8 @@ class Measured:
     """A variant's readings, and what its sides found: nats by document.
 
     Args:
-        floor: seconds that the model's arithmetic takes at the speed of the products alone; 0 where not measured.
+        flops: of the model's arithmetic for all tokens.
+        floor, floor_cpu: seconds it takes at the speed of the products alone, by wall and by CPU time; 0 where not measured.
     """
 
     variant: Variant
@@ -82,6 +83,7 @@ class Measured:
     lengths: list[int]
     flops: float
     floor: float = 0.0
+    floor_cpu: float = 0.0
 
 
 def sections(model: Path, **options: Any) -> dict[str, Any]:
@@ -92,7 +94,7 @@ def sections(model: Path, **options: Any) -> dict[str, Any]:
 def measure(run: Run, variant: Variant) -> Measured:
     """All sides of a variant, by turns."""
     kilobytes = min(variant.kilobytes, QUICK_KILOBYTES) if run.quick else variant.kilobytes
-    text = material.sample(run.data, variant.label.replace(", ", "-").replace(" ", "-"), kilobytes * 1000, variant.domains)
+    text = material.sample(run.data, "short" if variant.domains else "mixed", kilobytes * 1000, variant.domains)
     warm = material.sample(run.data, "warm", 8000)
     model = variant.model.folder(run.data)
     inside = stage.Sides(text, sections(model), STAGE, warm, COLUMNS, warm_shards=WARM_SHARDS)
@@ -113,7 +115,7 @@ def measure(run: Run, variant: Variant) -> Measured:
             THREADS: partial(score, way="loop", threads=CORES, found=str(found[THREADS])),
             PROCESSES: partial(plain, "in_processes", layout=str(layout), way="loop", processes=CORES, found=str(found[PROCESSES])),
             DENSE: partial(plain, "dense", layout=str(layout)),
-            PRODUCTS: partial(plain, "products", tokens=counts["tokens"]),
+            PRODUCTS: partial(plain, "products", tokens=counts["tokens"] // 4),
         }
     readings = harness.by_turns(sides, run.repeats(3), lambda line: run.note(f"{variant.label}: {line}"))
     amounts = {name: side[0].facts.get("tokens", counts["tokens"]) for name, side in readings.items()}
@@ -122,7 +124,8 @@ def measure(run: Run, variant: Variant) -> Measured:
     flops = material.flops(str(model), counts["tokens"], counts["squares"])
     measured = Measured(variant, readings, rows, counts, _differences(held, found, sides), np.diff(held.offsets).tolist(), flops)
     if PRODUCTS in rows:
-        measured.floor = flops / (2 * material.linear_parameters(str(model)) * rows[PRODUCTS].speed)
+        done = 2 * material.linear_parameters(str(model)) * rows[PRODUCTS].amount
+        measured.floor, measured.floor_cpu = (flops / done * spent for spent in (rows[PRODUCTS].seconds, rows[PRODUCTS].cpu_seconds))
     return measured
 
 
@@ -131,8 +134,7 @@ def _differences(layout: Layout, found: dict[str, Path], sides: dict[str, Side])
     place = {name: row for row, name in enumerate(layout.doc_ids)}
     expected = np.load(found[LOOP])
     differences = {}
-    for name in sides.keys() & found.keys() - {LOOP}:
-        nats = expected
+    for name in (name for name in found if name in sides and name != LOOP):
         if name in (ONE, RAY):
             table = pq.read_table(found[name])
             nats = np.full(len(expected), np.nan)
@@ -155,8 +157,8 @@ def _ratios(found: Measured) -> list[Ratio]:
     if found.variant.whole:
         ratios.append(harness.ratio(f"curate / dense batches, {label}", ours, rows[DENSE], 0.9))
         for name, row in (("curate", ours), ("loop", rows[LOOP])):
-            share = Ratio(f"{name}, one thread / the model's products alone, {label}", found.floor / row.seconds)
-            ratios.append(share)
+            claim = f"{name}, one thread / the model's arithmetic alone, {label}"
+            ratios.append(Ratio(claim, found.floor / row.seconds, by_cpu=found.floor_cpu / row.cpu_seconds))
     return ratios
 
 
@@ -165,12 +167,12 @@ def _floor(run: Run, found: Measured) -> str:
     model, rows, tokens = str(found.variant.model.folder(run.data)), found.rows, found.counts["tokens"]
     linear = 2.0 * material.linear_parameters(model)
     output = 2.0 * np.prod(material.linear_shapes(material.config(model))[-1])
-    rate = linear * rows[PRODUCTS].speed
+    rate = found.flops / found.floor_cpu
     return (
         f"{found.variant.label}: {found.flops / tokens / 1e6:.1f} MFLOP a token: {(linear - output) / 1e6:.1f} in the blocks' linear maps, "
         f"{output / 1e6:.1f} in the output layer, {found.flops / tokens / 1e6 - linear / 1e6:.1f} in attention. The linear maps' products "
-        f"alone, {rate / 1e9:.0f} GFLOP/s on one thread, would take {found.floor:.1f} s for all of it: no implementation on this machine "
-        f"could be more than {rows[LOOP].seconds / found.floor:.2f} times as fast as the loop on one thread, in float32"
+        f"alone, {rate / 1e9:.0f} GFLOP in a CPU second of one thread, would take {found.floor_cpu:.1f} CPU s for all of it: in float32 no "
+        f"implementation here could need less than 1/{rows[LOOP].cpu_seconds / found.floor_cpu:.2f} of the loop's CPU time"
     )
 
 
@@ -189,7 +191,7 @@ def memory(run: Run) -> tuple[list[Row], list[Ratio], list[Reading]]:
         made = stage.Sides(text, sections(model.folder(run.data)), STAGE, text, COLUMNS, MEMORY_SHARDS)
         sides[f"memory, {name}"] = made.side(0, cold=True)
     readings = harness.by_turns(sides, 1, run.note)
-    rows = {name: harness.row(name, found, found[0].facts["bytes"] / 1e6) for name, found in readings.items()}
+    rows = {name: harness.row(name, found, found[0].facts["bytes"] / 1e3, "kB") for name, found in readings.items()}
     once, four, small, wide = (row.peak_mb for row in rows.values())
     own = [material.weight_bytes(str(model.folder(run.data))) / 1e6 for model in (SMALL, WIDE)]
     ratios = [
@@ -203,7 +205,7 @@ def trained(run: Run) -> tuple[list[Row], list[Ratio], str, list[Reading]]:
     """Both training loops."""
     model = TAUGHT.folder(run.data)
     text = material.sample(run.data, "training", 400_000) / "00.parquet"
-    arguments = {"model": str(model), "text": str(text), "n_steps": 2 if run.quick else 6, "threads": CORES}
+    arguments: dict[str, Any] = {"model": str(model), "text": str(text), "n_steps": 1 if run.quick else 4, "threads": CORES}
     names = {"training, curate": "curate", "training, plain loop": "plain"}
     sides = {name: partial(child, "benchmarks.lm.training", function, **arguments) for name, function in names.items()}
     readings = harness.by_turns(sides, run.repeats(3), run.note)
@@ -212,7 +214,7 @@ def trained(run: Run) -> tuple[list[Row], list[Ratio], str, list[Reading]]:
     first, last = training.apart(ours, theirs)
     said = f"training: losses differ by {first:.1g} of the first step's and {last:.1g} of the last's"
     claim = f"training: curate's loop / plain transformers and AdamW, {CORES} threads each"
-    return rows, [harness.ratio(claim, *rows)], said, [reading for found in readings.values() for reading in found]
+    return rows, [harness.ratio(claim, rows[0], rows[1])], said, [reading for found in readings.values() for reading in found]
 
 
 def gpu(run: Run) -> tuple[list[Row], list[Ratio], str]:
@@ -276,12 +278,9 @@ def _described(found: Measured) -> str:
     where = f"domains {', '.join(found.variant.domains)}" if found.variant.domains else "every domain"
     return (
         f"{found.variant.label}: {counts['tokens']:,} tokens in {counts['documents']:,} documents ({low:.0f}, {middle:.0f} and {high:.0f} "
-        f"tokens at a tenth, half and nine tenths of them) of {where}, {counts['windows']:,} windows of at most {CONTEXT} tokens; "
+        f"tokens at a tenth, half and nine tenths of them) of {where}, {counts['windows']:,} windows of at most {material.CONTEXT} tokens; "
         f"`{model.size}` with {model.n_rows:,} ids, random weights, float32"
     )
-
-
-CONTEXT = material.CONTEXT
 
 
 def _agreement(found: Sequence[Measured]) -> str:
@@ -299,9 +298,9 @@ def _notes(found: Sequence[Measured]) -> list[str]:
     startup = [reading.facts["startup"] for one in found for reading in one.readings.get(RAY, [])]
     ray = f" Starting Ray took {np.median(startup):.1f} s and is not counted." if startup else ""
     return [
-        "curate reads shards, encodes, scores and writes the sidecar, the model opened within the time; a small corpus was scored first, so "
-        f"that libraries are imported.{ray} The Ray rows read shards of {RAY_SHARDS}, so that there are enough for all workers, and pay "
-        "for it with padding; the others read one shard.",
+        "curate reads shards, encodes, scores and writes the sidecar, the model opened within the time; a small corpus was scored "
+        f"first, so that libraries are imported.{ray} The Ray rows read shards of {RAY_SHARDS}, so that there are enough for all workers, "
+        "and pay for it with padding; the others read one shard.",
         "The loops and the dense batches get ready-made tensors and an open model, and write nothing. The loop is one window a forward, "
         "logits, loss, `.item()`, as in data-juicer's `llm_perplexity_filter`; that operator itself was not run: it reads no start token, "
         "strips and cuts texts, and so scores other tokens. Padded batches are 16 windows in corpus order with an attention mask.",

@@ -82,7 +82,7 @@ class Model:
         """The checkpoint, made if it is missing."""
         folder = data.work / f"lm-{self.size}-{self.n_rows}-{self.context}"
         if not folder.exists():
-            values = {"size": self.size, "n_ids": self.n_ids, "n_rows": self.n_rows, "context": self.context}
+            values: dict[str, Any] = {"size": self.size, "n_ids": self.n_ids, "n_rows": self.n_rows, "context": self.context}
             child(__name__, "make", data_folder=str(data.folder) if data.folder else None, folder=str(folder), **values)
         return folder
 

@@ -117,10 +117,9 @@ class Checkpoint:
         """
         import torch
         from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM, logging
+        from transformers import AutoModelForCausalLM
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        _quiet()
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 self.folder,
@@ -139,6 +138,14 @@ class Checkpoint:
             ) from error
         moved: Any = model.to(device)
         return moved.eval().requires_grad_(False)
+
+
+def _quiet() -> None:
+    """The library's own bars and advice would stand between a pipeline's lines."""
+    from transformers import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def open_checkpoint(name: str, revision: str | None = None, tokenizer: str | None = None) -> Checkpoint:
@@ -220,10 +227,8 @@ def _check_weights(folder: Path) -> None:
     """Weights are read from safetensors only: a pickle runs code when it is opened."""
     from safetensors import SafetensorError, safe_open
 
-    if (folder / WEIGHTS).is_file():
-        files = [WEIGHTS]
-    else:
-        files = sorted(set(_read_json(folder / INDEX).get("weight_map", {}).values()))
+    several = _read_json(folder / INDEX).get("weight_map", {})
+    files = [WEIGHTS] if (folder / WEIGHTS).is_file() else sorted(set(several.values()))
     if not files:
         _refuse_pickles(folder)
     for name in files:
@@ -308,6 +313,7 @@ def save(model: Any, tokenizer: Tokenizer, start: str, folder: Path) -> None:
     for name, weight in model.named_parameters():
         if not bool(torch.isfinite(weight).all()):
             raise CurateError("the trained weights are no numbers", where=name, expected="finite weights", fix="lower `learning_rate`")
+    _quiet()
     model.save_pretrained(folder)
     (folder / TOKENIZER).write_bytes(tokenizer.content)
     beside = {

@@ -13,7 +13,7 @@ N documents, T tokens, W windows, P predicted tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,12 +113,21 @@ class Reader:
             found = [array.pin_memory() for array in found]
         return found[0], found[1], found[2]
 
-    def nats(self, prepared: Prepared) -> np.ndarray:
-        """Negative log-likelihood of every predicted token (P) float32, in the order of documents and their tokens."""
+    def nats(self, prepared: Prepared, hear: Callable[[float], None] | None = None) -> np.ndarray:
+        """Negative log-likelihood of every predicted token (P) float32, in the order of documents and their tokens.
+
+        Args:
+            hear: called with the share that is done; on a GPU that is what has been handed to it.
+        """
         if not prepared.batches:
             return np.empty(0, np.float32)
         with self._arithmetic():
-            pieces = [self._of_batch(*(a.to(self._device, non_blocking=True) for a in batch)) for batch in prepared.batches]
+            pieces, done, of = [], 0, sum(batch[0].numel() for batch in prepared.batches)
+            for batch in prepared.batches:
+                pieces.append(self._of_batch(*(a.to(self._device, non_blocking=True) for a in batch)))
+                done += batch[0].numel()
+                if hear is not None:
+                    hear(done / of)
             found = self._torch.cat(pieces).cpu().numpy()
         # Rows come back in the order of batches; each window's tokens go to their place among all predicted ones.
         size = prepared.windows.n_predicted
@@ -128,9 +137,9 @@ class Reader:
         out[np.repeat(begins - (np.cumsum(counts) - counts), counts) + np.arange(len(found))] = found
         return out
 
-    def sums(self, prepared: Prepared, n_documents: int) -> tuple[np.ndarray, np.ndarray]:
-        """Summed nats (N) float64 and predicted tokens (N) int64 of every document."""
-        nats = self.nats(prepared).astype(np.float64)
+    def sums(self, prepared: Prepared, n_documents: int, hear: Callable[[float], None] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Summed nats (N) float64 and predicted tokens (N) int64 of every document; ``hear`` as for ``nats``."""
+        nats = self.nats(prepared, hear).astype(np.float64)
         document = np.repeat(prepared.windows.document, prepared.windows.n_predicted)
         return np.bincount(document, nats, n_documents), np.bincount(document, minlength=n_documents)
 

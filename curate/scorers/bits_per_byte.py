@@ -242,7 +242,7 @@ class BitsPerByte(Scorer):
         """Tokens of the documents that are to be scored, each distinct one once, cut into windows."""
         text = batch["text"]
         null = np.asarray(pc.is_null(text))
-        seen = self._fit_ids.among(batch["doc_id"])
+        seen = self._loaded._fit_ids.among(batch["doc_id"])
         rows = np.flatnonzero(~null & ~seen)
         halves = id_halves(batch["doc_id"])[rows]
         # Exact copies have one doc_id and one score.
@@ -278,7 +278,7 @@ class BitsPerByte(Scorer):
             CurateError: a score that is no number; the document is named.
         """
         assert self._reader is not None
-        nats_S, n_predicted_S = self._reader.sums(prepared.lasting, len(prepared.n_tokens))
+        nats_S, n_predicted_S = self._reader.sums(prepared.lasting, len(prepared.n_tokens), self.hear)
         if self._rehearses:
             nats_S, n_predicted_S = self._supposed(prepared, nats_S, n_predicted_S)
         at, missing = np.maximum(prepared.rows, 0), prepared.rows < 0

@@ -161,6 +161,9 @@ class Scorer(ABC):
     def load(self, state: Path | None) -> None:
         """Make ready to score, once per worker. ``state`` is what ``fit`` wrote, None when nothing was learned."""
 
+    def hear(self, share: float) -> None:
+        """Called by a scorer whose batches take long, with the share of the batch that is done; who scores listens."""
+
     def prepare(self, batch: pa.RecordBatch) -> Any:
         """What can be done for a batch before it is its turn: called by the thread that reads ahead, after ``load``."""
         return None

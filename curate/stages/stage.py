@@ -20,6 +20,26 @@ from curate.storage import Folder
 _SHARD = re.compile(r"(part|shard)-\d+-of-\d+\.(parquet|arrow)")
 
 
+def device_of(circumstance: Circumstance, engine: Engine) -> str:
+    """What accelerated scorers compute on, as torch names it.
+
+    Raises:
+        ConfigError: a GPU is asked for and there is none.
+    """
+    if circumstance.device == "cpu":
+        return "cpu"
+    if engine.gpus():
+        return "cuda"
+    if circumstance.device == "cuda":
+        raise ConfigError(
+            "a GPU is asked for, and there is none",
+            where="conf: device",
+            expected="a CUDA device that torch and Ray see",
+            fix="run where there is one, or use `device: auto` or `cpu`",
+        )
+    return "cpu"
+
+
 @dataclass
 class Run:
     """One execution: the circumstances a stage runs in.
@@ -42,24 +62,8 @@ class Run:
 
     @cached_property
     def device(self) -> str:
-        """What accelerated scorers compute on, as torch names it.
-
-        Raises:
-            ConfigError: a GPU is asked for and there is none.
-        """
-        asked = self.circumstance.device
-        if asked == "cpu":
-            return "cpu"
-        if self.engine.gpus():
-            return "cuda"
-        if asked == "cuda":
-            raise ConfigError(
-                "a GPU is asked for, and there is none",
-                where="conf: device",
-                expected="a CUDA device that torch and Ray see",
-                fix="run where there is one, or use `device: auto` or `cpu`",
-            )
-        return "cpu"
+        """What accelerated scorers compute on; see ``device_of``."""
+        return device_of(self.circumstance, self.engine)
 
     @cached_property
     def parts(self) -> list[Part]:
