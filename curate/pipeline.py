@@ -25,10 +25,12 @@ from curate.engine import Engine, InProcess
 from curate.errors import ConfigError, CurateError, StaleOutputError, nearest
 from curate.manifest import Manifest, StageEntry, differences, dump
 from curate.progress import Progress
+from curate.scoring import CHECKPOINTS, checkpoints_path
 from curate.stages.fit import Fit, run_fits
 from curate.stages.score import ScoreStage, run_scores
 from curate.stages.stage import Outcome, Run, Stage, device_of
 from curate.storage import TEMPORARY, Folder
+from curate.telling import FOLDER as PROGRESS
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,7 @@ class Pipeline:
         _ = self.entries
         planning.check_domains(self)
         planning.check_preferences(self)
-        if self.circumstance.address is None and self._accelerated(list(self.stages)):
-            device_of(self.circumstance, InProcess())
+        self._check_device(list(self.stages))
 
     def status(self) -> list[Status]:
         """Every stage with what is done, pending or changed."""
@@ -151,25 +152,27 @@ class Pipeline:
                 progress.note("[dim]looking at a sample of the inputs[/]")
                 planning.preflight(self)
             if todo:
+                self._check_device(todo)
                 if engine is None and self.circumstance.engine == "ray":
                     progress.note(f"[dim]starting Ray, {self.circumstance.workers} workers[/]")
                 running = engine or self._engine()
                 try:
                     fingerprints = {name: entry.fingerprint for name, entry in self.entries.items()}
                     run = Run(self.config, self.circumstance, self.corpus, running, manifest, progress, fingerprints, forgotten=forgotten)
-                    if self._accelerated(todo):
-                        _ = run.device  # a GPU that is not there is told before any work
                     self._run(run, todo, only)
                     # A worker that was lost on the way may have left a partial file.
                     self._sweep()
+                    self._tidy_fits(manifest)
                 finally:
                     if engine is None:
                         running.close()
         return Corpus(self.corpus, manifest, self.config.mix.name)
 
-    def _accelerated(self, names: list[str]) -> bool:
-        """Whether one of these stages computes on a GPU where there is one."""
-        return any(isinstance(s := self.stages[name], Fit | ScoreStage) and s.scorer.accelerated for name in names)
+    def _check_device(self, names: list[str]) -> None:
+        """Raise ConfigError where one of these stages must have a GPU that this machine lacks; a cluster is asked when it is there."""
+        accelerated = any(isinstance(s := self.stages[name], Fit | ScoreStage) and s.scorer.accelerated for name in names)
+        if accelerated and self.circumstance.address is None:
+            device_of(self.circumstance, InProcess())
 
     @property
     def _mix_stage(self) -> str:
@@ -323,6 +326,15 @@ class Pipeline:
         if local is not None and local.exists():
             for partial in local.rglob(f"{TEMPORARY}*"):
                 partial.unlink(missing_ok=True)
+
+    def _tidy_fits(self, manifest: Manifest) -> None:
+        """Remove checkpoints of fits that are complete or gone: a kill between a record and its tidying leaves them."""
+        pending = {name.removeprefix("fit/") for name in self.stages if name.startswith("fit/") and name not in manifest.stages}
+        for name in {path.split("/")[1] for path in self.corpus.names(CHECKPOINTS)} - pending:
+            self.corpus.remove(checkpoints_path(name))
+        if not self.corpus.names(CHECKPOINTS):
+            self.corpus.remove(CHECKPOINTS)
+        self.corpus.remove(PROGRESS)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, cast, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import pydantic
 import xxhash
@@ -220,10 +220,10 @@ def _explained(cls: type, error: pydantic.ValidationError, where: str) -> Config
     problems = error.errors(include_url=False)
     first = problems[0]
     path = ".".join(str(part) for part in first["loc"])
-    known = [field.name for field in dataclasses.fields(cls) if field.init]
     rest = "" if len(problems) == 1 else f" (and {len(problems) - 1} more: {', '.join(str(p['loc'][0]) for p in problems[1:])})"
     if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        hint = nearest(path, known) if len(first["loc"]) == 1 else "remove it"
+        known = _keys_at(cls, first["loc"])
+        hint = nearest(str(first["loc"][-1]), known) if known else "remove it"
         return ConfigError(f"{cls.__name__} has no option {path!r}{rest}", where=f"{where}.{path}", expected="an option it has", fix=hint)
     if first["type"] == "missing":
         return ConfigError(
@@ -235,6 +235,17 @@ def _explained(cls: type, error: pydantic.ValidationError, where: str) -> Config
     given = first["input"]
     what = f"the option {path!r} of {cls.__name__} is {given!r} ({type(given).__name__}){rest}"
     return ConfigError(what, where=f"{where}.{path}", expected=f"{kind}: {message}", fix="correct the value")
+
+
+def _keys_at(cls: type, location: tuple[Any, ...]) -> list[str]:
+    """The keys that are known where an unknown one was found: of the class, or of the dataclass that a field holds."""
+    for name in location[:-1]:
+        hint = get_type_hints(cls).get(str(name))
+        inside = [kind for kind in (hint, *get_args(hint)) if inspect.isclass(kind) and dataclasses.is_dataclass(kind)]
+        if not inside:
+            return []
+        cls = inside[0]
+    return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
 def options_schema(cls: type[Scorer] | type[Mixer]) -> dict[str, Any]:

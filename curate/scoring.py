@@ -32,6 +32,7 @@ from curate.telling import Teller
 BATCH_BYTES = 4 << 20
 READ_AHEAD = 2
 READERS = 4
+CHECKPOINTS = ".checkpoints"
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def fit_scorer(task: FitTask) -> dict[str, Any]:
 
 def checkpoints_path(name: str) -> str:
     """Where a fit that takes long leaves what it goes on from after a kill; gone when the fit is complete."""
-    return f".checkpoints/{name}"
+    return f"{CHECKPOINTS}/{name}"
 
 
 def _aid(task: FitTask) -> FitAid:

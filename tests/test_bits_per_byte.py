@@ -6,7 +6,7 @@ import math
 import pickle
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -229,6 +229,27 @@ def test_bfloat16_is_another_arithmetic_and_nearly_the_same_score(folder: Path) 
     exact, rough = (loaded(folder, precision=p).score(batch)["bpb"].to_numpy() for p in ("float32", "bfloat16"))
     assert not np.allclose(exact, rough, rtol=1e-7)
     np.testing.assert_allclose(rough, exact, rtol=0.02)
+
+
+@pytest.mark.parametrize("family", ["pythia", "llama"])
+def test_bfloat16_ranks_real_documents_as_float32_does(
+    ci_small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Literal["pythia", "llama"]
+) -> None:
+    """Under a model that has learned something: to one of random weights all documents are nearly alike, and ranks are noise."""
+    from scipy.stats import spearmanr
+
+    monkeypatch.setitem(SHAPES, f"{family}-1m", Shape(family, 32, 2, 4))
+    found = documents_by_domain(ci_small, 16, 500)
+    part, others = ([text for texts_of in found.values() for text in texts_of[first::2]] for first in (0, 1))
+    text = pa.array(part, pa.large_string())
+    sample = pa.table({"doc_id": doc_ids(text), "text": text, "domain": pa.array(["all"] * len(part)).dictionary_encode()})
+    taught(tmp_path / "state", sample, size=f"{family}-1m", tokens=30_000)
+    exact, rough = (loaded(tmp_path / "state", precision=p).score(rows(*others)) for p in ("float32", "bfloat16"))
+    assert exact["reason"].to_pylist() == rough["reason"].to_pylist()
+    for name in ("perplexity", "bpb"):
+        a, b = (scored[name].drop_null().to_numpy() for scored in (exact, rough))
+        assert len(a) > 80 and not np.allclose(a, b, rtol=1e-6)
+        assert spearmanr(a, b).statistic > 0.999, name
 
 
 def test_survives_pickling_and_needs_loading(folder: Path) -> None:

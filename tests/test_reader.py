@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 import transformers
-from causal_models import CAPPED, CONTEXT, FAMILIES, SPREAD, model, plain_nats, random_documents, tokenizer, uniform
-from real_documents import documents_by_domain
+from causal_models import CAPPED, CONTEXT, FAMILIES, SPREAD, model, plain_nats, random_documents, uniform
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from curate.causal_lm import Reader, reader
@@ -247,23 +244,3 @@ def test_a_model_that_looks_ahead_is_refused() -> None:
     with pytest.raises(InputError, match="sees the tokens it is to predict") as caught:
         Reader(encoder, 0, CONTEXT)
     assert caught.value.expected and caught.value.fix
-
-
-@pytest.fixture
-def real_ids(ci_small: Path) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
-    def of(per_domain: int) -> tuple[np.ndarray, np.ndarray]:
-        texts = [text for found in documents_by_domain(ci_small, per_domain, 400).values() for text in found]
-        return tokenizer().encode_arrow(pa.array(texts, pa.large_string()))
-
-    return of
-
-
-@pytest.mark.parametrize("family", ["pythia", "llama"])
-def test_bfloat16_ranks_documents_as_float32_does(real_ids: Callable[[int], tuple[np.ndarray, np.ndarray]], family: str) -> None:
-    from scipy.stats import spearmanr
-
-    ids, offsets = real_ids(8)
-    exact, n_predicted = sums_of(Reader(model(family), 0, CONTEXT), ids, offsets)
-    rough, _ = sums_of(Reader(model(family).to(torch.bfloat16), 0, CONTEXT), ids, offsets)
-    assert not np.allclose(exact, rough, rtol=1e-6), "it was not read in bfloat16"
-    assert spearmanr(exact / n_predicted, rough / n_predicted).statistic > 0.999

@@ -175,7 +175,7 @@ def test_build_converts_and_defaults(tmp_path: Path) -> None:
         ({"model": "m", "kind": "c"}, "'kind' of Sample is 'c' (str)", "'a' or 'b'", "correct"),
         ({"model": "m", "labels": 3}, "'labels' of Sample is 3 (int)", "tuple", "correct"),
         ({"model": "m", "shares": {"x": "much"}}, "'shares.x' of Sample is 'much' (str)", "number", "correct"),
-        ({"model": "m", "part": {"wight": 2}}, "no option 'part.wight'", "an option it has", "remove"),
+        ({"model": "m", "part": {"wight": 2}}, "no option 'part.wight'", "an option it has", "did you mean 'weight'?"),
         ({}, "needs the option 'model'", "a value", "add model:"),
         ([1], "list [1]", "a mapping", "write"),
     ],

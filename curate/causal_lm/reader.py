@@ -95,7 +95,7 @@ class Reader:
         device = self._device.type
         if not self.slow_because:
             return POSITIONS[device]
-        return min(POSITIONS[device], max(LEAST_ROWS, LOGIT_BYTES[device] // self._model.config.get_text_config().vocab_size))
+        return min(POSITIONS[device], max(LEAST_ROWS, LOGIT_BYTES[device] // (4 * self._model.config.get_text_config().vocab_size)))
 
     def _lay_out(self, ids: np.ndarray, windows: Windows) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """One batch: a row for each window, padded on the right."""
