@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.experiments import eval_sets
 from benchmarks.experiments.documents import corpus_of, divide
+from benchmarks.experiments.intervals import paired, shown
 from benchmarks.experiments.planting import plant
 from curate import Pipeline
 from curate.causal_lm import Reader
@@ -47,13 +48,16 @@ RESULTS = Path(__file__).with_suffix(".csv")
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.perplexity_pruning", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="a folder with raw/ and eval/")
+    parser.add_argument("--data", type=Path, help="a folder with raw/ and eval/; without it the tables of the kept results are printed")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=1, help="cells side by side, one thread each")
     parser.add_argument("--scratch", type=Path, help="where cells keep their work; a stopped run goes on there")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="tiny amounts: shows that it works")
     given = parser.parse_args()
+    if given.data is None:
+        print(report(pc_csv.read_csv(RESULTS)))
+        return
     scratch = given.scratch or Path(tempfile.gettempdir()) / "perplexity_pruning"
     scratch.mkdir(parents=True, exist_ok=True)
     if given.cell:
@@ -73,7 +77,9 @@ def main() -> None:
     for process in running:
         process.wait()
     tables = [pc_csv.read_csv(_done(scratch, cell)) for cell in cells if _done(scratch, cell).exists()]
-    pc_csv.write_csv(pa.concat_tables(tables, promote_options="permissive"), scratch / "quick.csv" if given.quick else RESULTS)
+    found = pa.concat_tables(tables, promote_options="permissive")
+    pc_csv.write_csv(found, scratch / "quick.csv" if given.quick else RESULTS)
+    print(report(found))
 
 
 def _going(process: subprocess.Popen[bytes]) -> bool:
@@ -128,7 +134,7 @@ def _pipeline(folder: Path, seed: int, arm: str, cut: int) -> Pipeline:
             {"tokens": {"vocab_size": 4096, "sample_bytes": 2_000_000}},
             {"bits_per_byte": {"name": "ref", "train": train_on}},
             {"ngram_perplexity": {"name": "ngram", "sample_bytes": 2_000_000 // cut}},
-            {"agreement": {"columns": ["ref.bpb", "ngram.bpb"], "leave_out": ["ngram.in_fit_sample"]}},
+            {"agreement": {"columns": ["ref.perplexity", "ngram.perplexity"], "leave_out": ["ngram.in_fit_sample"]}},
         ],
         "select": [
             {"column": "ref.in_fit_sample", "equals": False, "reason": "reference_part"},
@@ -167,6 +173,40 @@ def _proxy(
     reader = Reader(trained.model, start, CONTEXT)
     on_items = {f"eval/{name}": eval_sets.bits_per_byte(reader, tokenizer, some, CONTEXT) for name, some in items.items()}
     return found | on_items | {"eval": float(np.mean(list(on_items.values()))), "epochs": float(trained.epochs.max())}
+
+
+def report(results: pa.Table) -> str:
+    """The tables of docs/methods/perplexity_pruning.md."""
+    rows = results.to_pylist()
+    return "\n\n".join(block for corpus in CORPORA if any(r["corpus"] == corpus for r in rows) for block in _blocks(rows, corpus))
+
+
+def _blocks(rows: list[dict[str, Any]], corpus: str) -> list[str]:
+    """What was selected, and bits per byte by arm and evaluation, of one corpus."""
+    rows = [row for row in rows if row["corpus"] == corpus]
+    seeds = sorted({row["seed"] for row in rows})
+    first = {(row["arm"], row["seed"]): row for row in rows}
+
+    def values(arm: str, on: str) -> list[float]:
+        found = {row["seed"]: row["bpb"] for row in rows if row["arm"] == arm and row["on"] == on}
+        return [found[seed] for seed in seeds]
+
+    def share(arm: str, kind: str) -> str:
+        return f"{np.mean([first[arm, seed][kind] for seed in seeds]):.1%}"
+
+    kept = ["| kept | documents | shuffled | boilerplate |", "|---|---|---|---|"]
+    for arm in ARMS:
+        n = np.mean([first[arm, seed]["n_documents"] for seed in seeds])
+        kept.append(f"| {arm} | {n:,.0f} | {share(arm, 'shuffled')} | {share(arm, 'boilerplate')} |")
+    on = ["held_out", "eval", *sorted({r["on"] for r in rows if "/" in r["on"]})]
+    scores = ["| bits per byte on | random | low | medium | high |", "|---|---|---|---|---|"]
+    for name in on:
+        control = values("random", name)
+        cells = [shown(*paired(values(arm, name), control)) for arm in ("low", "medium", "high")]
+        scores.append(f"| {name} | {np.mean(control):.3f} | {' | '.join(cells)} |")
+    agreement = np.mean([first["random", seed]["agreement_with_ngram"] for seed in seeds])
+    title = f"**{corpus}**, {len(seeds)} seeds; Spearman correlation of the reference model with the 5-gram model {agreement:.3f}"
+    return [title, "\n".join(kept), "\n".join(scores)]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from benchmarks.lm.material import Layout, Model
 CORES = os.cpu_count() or 1
 SHORT_DOMAINS = ("multilingual", "news", "reviews")
 STAGE, COLUMNS = "score/lm", ["doc_id", "lm.nats"]
-RAY_SHARDS, WARM_SHARDS, MEMORY_SHARDS = "32KiB", "1KiB", "512KiB"
+RAY_SHARDS, WARM_SHARDS, MEMORY_SHARDS = "64KiB", "1KiB", "512KiB"
 AGREED = 1e-5
 ONE, RAY, DENSE, PRODUCTS = (
     "curate, 1 thread",
@@ -56,9 +56,9 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("10m", Model("pythia-10m", 16_384, 16_384), 240),
-    Variant("14m", Model("pythia-14m", 50_277, 50_304), 240),
-    Variant("10m, short documents", Model("pythia-10m", 16_384, 16_384), 120, SHORT_DOMAINS, whole=False),
+    Variant("10m", Model("pythia-10m", 16_384, 16_384), 160),
+    Variant("14m", Model("pythia-14m", 50_277, 50_304), 160),
+    Variant("10m, short documents", Model("pythia-10m", 16_384, 16_384), 80, SHORT_DOMAINS, whole=False),
 )
 QUICK_KILOBYTES = 13
 TAUGHT = Model(training.SIZE, training.VOCABULARY, training.VOCABULARY)
@@ -117,7 +117,7 @@ def measure(run: Run, variant: Variant) -> Measured:
             DENSE: partial(plain, "dense", layout=str(layout)),
             PRODUCTS: partial(plain, "products", tokens=counts["tokens"] // 4),
         }
-    readings = harness.by_turns(sides, run.repeats(3), lambda line: run.note(f"{variant.label}: {line}"))
+    readings = harness.by_turns(sides, run.repeats(2), lambda line: run.note(f"{variant.label}: {line}"))
     amounts = {name: side[0].facts.get("tokens", counts["tokens"]) for name, side in readings.items()}
     rows = {name: harness.row(f"{name}, {variant.label}", side, amounts[name], "tokens") for name, side in readings.items()}
     held = Layout.read(str(layout))
@@ -178,7 +178,7 @@ def _floor(run: Run, found: Measured) -> str:
 
 def memory(run: Run) -> tuple[list[Row], list[Ratio], list[Reading]]:
     """Peak of a process that scores, on one amount of documents and on four times as many, and under two vocabularies."""
-    n_bytes = 13_000 if run.quick else 1_500_000
+    n_bytes = 13_000 if run.quick else 400_000
     texts = {name: material.sample(run.data, "memory", n) for name, n in (("1x", n_bytes), ("4x", 4 * n_bytes))}
     few = material.sample(run.data, "memory", n_bytes // 4)
     sides: dict[str, Side] = {}
