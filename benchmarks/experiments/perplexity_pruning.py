@@ -68,7 +68,7 @@ def main() -> None:
     cells = [f"{corpus}:{seed}" for seed in range(given.seeds) for corpus in CORPORA]
     running: list[subprocess.Popen[bytes]] = []
     for cell in cells:
-        if _done(scratch, cell).exists():
+        if {row["arm"] for row in _rows(_done(scratch, cell))} == set(ARMS):
             continue
         while len(running) >= given.jobs:
             running = [p for p in running if _going(p)]
@@ -94,6 +94,11 @@ def _done(scratch: Path, cell: str) -> Path:
     return scratch / f"{cell.replace(':', '-')}.csv"
 
 
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """What an earlier run left of a cell."""
+    return pc_csv.read_csv(file).to_pylist() if file.exists() else []
+
+
 def run_cell(data: Path, scratch: Path, corpus_name: str, seed: int, quick: bool) -> None:
     """All arms of one corpus and seed; leaves a CSV with one row for each arm and evaluation."""
     cut = 10 if quick else 1
@@ -103,8 +108,8 @@ def run_cell(data: Path, scratch: Path, corpus_name: str, seed: int, quick: bool
     folder.mkdir(exist_ok=True)
     pq.write_table(plant(pool, seed, SHARE_PLANTED if corpus_name == "planted" else 0.0), folder / "pool.parquet")
     items = eval_sets.read_items(data / "eval", EVALUATION, ITEMS // cut)
-    rows: list[dict[str, Any]] = []
-    for arm in ARMS:
+    rows = _rows(_done(scratch, f"{corpus_name}:{seed}"))
+    for arm in (arm for arm in ARMS if arm not in {row["arm"] for row in rows}):
         selected = _pipeline(folder, seed, arm, cut).run()
         shards = sorted((folder / "corpus/mixes" / arm).glob("*.arrow"))
         kept = pa.concat_tables([pa.ipc.open_stream(shard).read_all() for shard in shards])
@@ -112,8 +117,8 @@ def run_cell(data: Path, scratch: Path, corpus_name: str, seed: int, quick: bool
         found = _proxy(kept, tokenizer, seed, held_out, items, cut)
         facts = {"corpus": corpus_name, "seed": seed, "arm": arm} | _composition(selected, kept)
         rows += [facts | {"on": on, "bpb": value} for on, value in found.items()]
+        pc_csv.write_csv(pa.Table.from_pylist(rows), _done(scratch, f"{corpus_name}:{seed}"))
         print(corpus_name, seed, arm, {k: round(v, 4) for k, v in found.items() if k in ("held_out", "eval")}, flush=True)
-    pc_csv.write_csv(pa.Table.from_pylist(rows), _done(scratch, f"{corpus_name}:{seed}"))
 
 
 def _pipeline(folder: Path, seed: int, arm: str, cut: int) -> Pipeline:
