@@ -67,6 +67,7 @@ def lists(scored: pa.RecordBatch) -> dict[str, list[Any]]:
     return scored.to_pydict()
 
 
+@pytest.mark.slow  # 400,000 tokens, most of them in the suite's very long texts
 @pytest.mark.parametrize("options", [{}, {"overlap": 8, "context": 48, "min_tokens": 1, "start": "none"}])
 def test_a_supplied_model_keeps_the_contract(tmp_path: Path, options: dict[str, Any]) -> None:
     check_scorer(BitsPerByte(str(saved(tmp_path / "m", made=smallest())), **options), tolerance=1e-5)
@@ -79,7 +80,7 @@ class TaughtByAPart(BitsPerByte):
         super().fit_with(sample.slice(0, 16), state, aid)
 
 
-@pytest.mark.parametrize("more", [{}, {"stratified": True, "sample_bytes": 1000}])
+@pytest.mark.parametrize("more", [{}, pytest.param({"stratified": True, "sample_bytes": 1000}, marks=pytest.mark.slow)])
 def test_a_model_trained_here_keeps_the_contract(tiny: dict[str, Any], more: dict[str, Any]) -> None:
     check_scorer(TaughtByAPart(train=Training(**(TINY | more))), tolerance=1e-5)
 
@@ -231,6 +232,7 @@ def test_bfloat16_is_another_arithmetic_and_nearly_the_same_score(folder: Path) 
     np.testing.assert_allclose(rough, exact, rtol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["pythia", "llama"])
 def test_bfloat16_ranks_real_documents_as_float32_does(
     ci_small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: Literal["pythia", "llama"]

@@ -56,9 +56,9 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("10m", Model("pythia-10m", 16_384, 16_384), 160),
-    Variant("14m", Model("pythia-14m", 50_277, 50_304), 160),
-    Variant("10m, short documents", Model("pythia-10m", 16_384, 16_384), 80, SHORT_DOMAINS, whole=False),
+    Variant("10m", Model("pythia-10m", 16_384, 16_384), 130),
+    Variant("14m", Model("pythia-14m", 50_277, 50_304), 70),
+    Variant("10m, short documents", Model("pythia-10m", 16_384, 16_384), 50, SHORT_DOMAINS, whole=False),
 )
 QUICK_KILOBYTES = 13
 TAUGHT = Model(training.SIZE, training.VOCABULARY, training.VOCABULARY)

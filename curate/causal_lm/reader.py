@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-POSITIONS = {"cpu": 4096, "cuda": 65_536}
+POSITIONS = {"cpu": 2048, "cuda": 65_536}
 """Padded positions of one batch: enough to fill the device, little enough to stay in its caches or memory."""
-LOGIT_BYTES = {"cpu": 16 << 20, "cuda": 512 << 20}
+LOGIT_BYTES = {"cpu": 32 << 20, "cuda": 512 << 20}
 LEAST_ROWS = 128
 """Predicted positions the output layer takes at once at least: fewer would read its whole matrix for nothing."""
 PROBE_LENGTH = 24

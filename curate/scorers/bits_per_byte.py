@@ -48,7 +48,7 @@ class _Ready:
     """
 
     rows: np.ndarray  # the scored document that each row is a copy of (N), -1 for none
-    lasting: Prepared
+    windows: Prepared
     n_tokens: np.ndarray  # of the scored documents (S)
     reason: np.ndarray  # object (N)
     seen: np.ndarray  # bool (N)
@@ -253,13 +253,13 @@ class BitsPerByte(Scorer):
         kept = np.concatenate([[0], np.cumsum(counts[scored])])
         assert self._reader is not None
         read = self._read_in_rehearsal(kept) if self._rehearses else len(kept)
-        lasting = self._reader.prepare(ids[np.repeat(scored, counts)][: kept[read - 1]], kept[:read])
+        windows = self._reader.prepare(ids[np.repeat(scored, counts)][: kept[read - 1]], kept[:read])
         place = np.full(len(batch), -1, np.int64)
         place[rows] = np.where(scored, np.cumsum(scored) - 1, -1)[copy_of.reshape(-1)]
         reason = np.full(len(batch), None, object)
         reason[rows[place[rows] < 0]] = TOO_SHORT
         reason[seen & ~null] = REFERENCE_PART
-        return _Ready(place, lasting, np.diff(kept), reason, seen)
+        return _Ready(place, windows, np.diff(kept), reason, seen)
 
     @property
     def _loaded(self) -> BitsPerByte:
@@ -278,7 +278,7 @@ class BitsPerByte(Scorer):
             CurateError: a score that is no number; the document is named.
         """
         assert self._reader is not None
-        nats_S, n_predicted_S = self._reader.sums(prepared.lasting, len(prepared.n_tokens), self.hear)
+        nats_S, n_predicted_S = self._reader.sums(prepared.windows, len(prepared.n_tokens), self.hear)
         if self._rehearses:
             nats_S, n_predicted_S = self._supposed(prepared, nats_S, n_predicted_S)
         at, missing = np.maximum(prepared.rows, 0), prepared.rows < 0
