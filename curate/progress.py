@@ -49,7 +49,12 @@ class Bar:
         elif self._console and time.monotonic() - self._spoke > LINE_EVERY_SECONDS:
             self._spoke = time.monotonic()
             elapsed = self._spoke - self._began
-            said = detail or f"{rate(n_bytes, elapsed)}, {elapsed * (self._all - n_bytes) / max(n_bytes, 1):.0f} s left"
+            left = (
+                f"{rate(n_bytes, elapsed)}, {elapsed * (self._all - n_bytes) / n_bytes:.0f} s left"
+                if n_bytes
+                else f"{elapsed:.0f} s so far"
+            )
+            said = detail or left
             self._console.print(f"{self._name}: {self._done}/{self._shards} shards, {said}", highlight=False)
 
     @property
