@@ -4,8 +4,9 @@ What makes it fast, on any device:
 
 - Windows of like length go through the model together, so that padding is a per cent or two; it stands on the
   right, where causal attention never looks, so no attention mask is needed and the fast kernels apply.
-- The output layer is applied to predicted positions only, a slice at a time: logits never take more than
-  ``LOGIT_BYTES``, whatever the vocabulary and the length.
+- The output layer is applied to predicted positions only, a slice at a time: logits take ``LOGIT_BYTES``
+  at most whatever the length, and more only where ``LEAST_ROWS`` of a vocabulary above 65,536 ids need it. Models whose
+  logits are no plain linear map (``slow_because``) have them made whole, for smaller batches.
 - Nothing waits for the device between two batches; one transfer brings back all nats of a call.
 
 N documents, T tokens, W windows, P predicted tokens, V vocabulary.
