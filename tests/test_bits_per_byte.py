@@ -149,7 +149,7 @@ def test_exact_copies_are_read_once_and_scored_alike(folder: Path) -> None:
     other = texts(1, 8, (20, 30))[0]
     batch = rows(WORDS, other, WORDS, "a", None, other, WORDS, "a")
     prepared = scorer.prepare(batch)
-    assert len(np.unique(prepared.lasting.windows.document)) == 2
+    assert len(np.unique(prepared.windows.windows.document)) == 2
     found = lists(scorer.score_prepared(batch, prepared))
     for name in ("nats", "bpb", "perplexity", "n_bytes"):
         values = found[name]
