@@ -58,9 +58,14 @@ def build(
         scorer, sample = scorers[name], scorers[name].sample()
         _require(f"score.{name}", scorer.inputs, known)
         _check_borrowed(name, scorer, scorers)
+        _check_used(name, scorer, scorers)
         if sample is not None:
             _require(f"score.{name} (its training sample)", sample.columns, known)
-            add(Fit(specs[name], scorer, sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))))
+        _check_read(name, scorer, known)
+        if sample is not None:
+            drawn = sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))
+            lenders = tuple((specs[lender], scorers[lender].sample() is not None) for lender in scorer.uses())
+            add(Fit(specs[name], scorer, drawn, lenders))
         add(ScoreStage(specs[name], scorer, sample is not None))
     tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)
     if config.dedup:
@@ -153,7 +158,7 @@ def _in_order(scorers: dict[str, Scorer]) -> list[str]:
     for name, scorer in scorers.items():
         sample = scorer.sample()
         columns = [*scorer.inputs, *(sample.columns if sample else ())]
-        reads[name] = {*(split_name(c)[0] for c in columns), *scorer.borrows()} & scorers.keys()
+        reads[name] = {*(split_name(c)[0] for c in columns), *scorer.borrows(), *scorer.uses()} & scorers.keys()
     order: list[str] = []
     while len(order) < len(scorers):
         ready = [name for name in scorers if name not in order and reads[name] <= set(order)]
@@ -180,6 +185,36 @@ def _check_borrowed(name: str, scorer: Scorer, scorers: dict[str, Scorer]) -> No
                 expected="the name of a tokens scorer of this pipeline",
                 fix=nearest(lender, counters) if counters else "add `- tokens: {}` under score:",
             )
+
+
+def _check_used(name: str, scorer: Scorer, scorers: dict[str, Scorer]) -> None:
+    """What a scorer runs on texts of its own is another scorer of this pipeline, which needs nothing but text."""
+    for lender in scorer.uses():
+        others = [other for other in scorers if other != name]
+        if lender not in others:
+            raise ConfigError(
+                f"no scorer is called {lender!r}",
+                where=f"score.{name}",
+                expected="the name of another scorer of this pipeline",
+                fix=nearest(lender, others) if others else f"add it under score:, with `name: {lender}`",
+            )
+        if beyond := sorted(set(scorers[lender].inputs) - {"text", "doc_id"}):
+            raise ConfigError(
+                f"{lender!r} reads {', '.join(beyond)}, which texts of a file lack",
+                where=f"score.{name}",
+                expected="a scorer that reads text alone",
+                fix="name another scorer",
+            )
+
+
+def _check_read(name: str, scorer: Scorer, known: dict[str, pa.Field]) -> None:
+    """The scorer's own word on the columns it is given."""
+    sample = scorer.sample()
+    try:
+        scorer.reads({column: known[column] for column in dict.fromkeys((*scorer.inputs, *(sample.columns if sample else ())))})
+    except CurateError as error:
+        error.where = f"score.{name}" + (f": {error.where}" if error.where else "")
+        raise
 
 
 def _require(where: str, columns: Iterable[str], known: dict[str, pa.Field]) -> None:

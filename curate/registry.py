@@ -29,11 +29,15 @@ from curate.scorers.scorer import Scorer
 SCORERS = {
     "bits_per_byte": "curate.scorers.bits_per_byte:BitsPerByte",
     "agreement": "curate.scorers.agreement:Agreement",
+    "clusters": "curate.scorers.clusters:Clusters",
     "contamination": "curate.scorers.contamination:Contamination",
+    "embedding": "curate.scorers.embedding:Embedding",
     "fasttext": "curate.scorers.fasttext:FastText",
     "heuristics": "curate.scorers.heuristics:Heuristics",
     "minhash": "curate.scorers.minhash:MinHash",
     "ngram_perplexity": "curate.scorers.ngram_perplexity:NgramPerplexity",
+    "ordinal_rater": "curate.scorers.ordinal_rater:OrdinalRater",
+    "static_embedding": "curate.scorers.static_embedding:StaticEmbedding",
     "tokens": "curate.scorers.tokens:Tokens",
 }
 MIXERS = {

@@ -78,6 +78,7 @@ class FitTask:
 
     Args:
         borrowed: other scorers whose learned files this one reads.
+        lent: other scorers that this one runs, with the fingerprint of what each has learned, None for nothing.
         device: to learn on.
         cache: directory for local copies of remote models.
     """
@@ -88,6 +89,7 @@ class FitTask:
     sample: Sample
     fingerprint: str
     borrowed: tuple[tuple[str, str], ...] = ()
+    lent: tuple[tuple[ScorerSpec, str | None], ...] = ()
     device: str = "cpu"
     cache: str = ""
 
@@ -131,7 +133,13 @@ def _aid(task: FitTask) -> FitAid:
     }
     place = task.corpus.child(checkpoints_path(task.spec.name))
     tell = Teller(task.corpus, f"fit/{task.spec.name}", "model")
-    return FitAid(task.device, borrowed, place, task.fingerprint, tell)
+    return FitAid(task.device, borrowed, partial(_lent, task), place, task.fingerprint, tell)
+
+
+def _lent(task: FitTask, name: str) -> Scorer:
+    """Another scorer of the pipeline, loaded."""
+    ((spec, learned),) = [lent for lent in task.lent if lent[0].name == name]
+    return _loaded_scorer(task.corpus, spec, learned, Path(task.cache).expanduser(), task.device)
 
 
 def draw_sample(corpus: Folder, parts: Sequence[Part], sample: Sample) -> pa.Table:
@@ -210,15 +218,18 @@ def _scorer(task: ScoreTask, i: int) -> Scorer:
     """The loaded scorer, once per worker process."""
     key = f"{task.corpus.url} {task.fingerprints[i]}"
     if key not in _loaded:
-        scorer = task.specs[i].build()
-        state = None
-        if task.learned[i] is not None:
-            state = task.corpus.localize(model_path(task.specs[i].name), Path(task.cache) / str(task.learned[i]))
-        if scorer.accelerated:
-            scorer.place(task.device)
-        scorer.load(state)
-        _loaded[key] = scorer
+        _loaded[key] = _loaded_scorer(task.corpus, task.specs[i], task.learned[i], Path(task.cache), task.device)
     return _loaded[key]
+
+
+def _loaded_scorer(corpus: Folder, spec: ScorerSpec, learned: str | None, cache: Path, device: str) -> Scorer:
+    """A scorer ready to score, with what it learned under the fingerprint ``learned``."""
+    scorer = spec.build()
+    state = None if learned is None else corpus.localize(model_path(spec.name), cache / learned)
+    if scorer.accelerated:
+        scorer.place(device)
+    scorer.load(state)
+    return scorer
 
 
 def score_part(task: ScoreTask) -> dict[str, float]:

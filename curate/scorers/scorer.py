@@ -18,7 +18,7 @@ that they add up across batches and shards, and touches no file in ``score``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -74,6 +74,7 @@ class FitAid:
     Args:
         device: to compute on, as torch names it.
         borrowed: what other scorers learned, by their names in the pipeline; see ``Scorer.borrows``.
+        scorer: another scorer of the pipeline, loaded, by its name; see ``Scorer.uses``.
         checkpoints: where to leave work that a killed fit goes on from; None for nowhere.
         identity: of this fit: work left under another identity is another fit's.
         tell: called as it goes on.
@@ -81,6 +82,7 @@ class FitAid:
 
     device: str = "cpu"
     borrowed: Mapping[str, Path] = field(default_factory=dict)
+    scorer: Callable[[str], Scorer] | None = None
     checkpoints: Store | None = None
     identity: str = ""
     tell: Told | None = None
@@ -133,6 +135,17 @@ class Scorer(ABC):
 
         Must write the same bytes for the same sample. No pickle.
         """
+
+    def reads(self, fields: Mapping[str, pa.Field]) -> None:
+        """Raise ConfigError for columns this scorer cannot read.
+
+        Called before any work starts, with the field of every input and of every column of the sample, by its name in
+        the pipeline: type, unit, direction, and whatever else its scorer states of it.
+        """
+
+    def uses(self) -> tuple[str, ...]:
+        """Names of scorers of the same pipeline that ``fit_with`` runs on texts of its own; it reads their columns too."""
+        return ()
 
     def borrows(self) -> tuple[str, ...]:
         """Names of scorers of the same pipeline whose learned files ``fit_with`` reads."""

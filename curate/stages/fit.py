@@ -20,16 +20,23 @@ VERSION = 1
 
 @dataclass
 class Fit(Stage):
-    """Learn one scorer's state."""
+    """Learn one scorer's state.
+
+    Args:
+        lenders: the scorers it runs on texts of its own, and whether each has learned something.
+    """
 
     spec: ScorerSpec
     scorer: Scorer
     sample: Sample
+    lenders: tuple[tuple[ScorerSpec, bool], ...] = ()
 
     def __post_init__(self) -> None:
         self.name = f"fit/{self.spec.name}"
         groups = sorted({split_name(c)[0] for c in self.sample.columns} - {""})
-        self.parents = (INGEST, *(group_stage(g) for g in groups), *(f"fit/{name}" for name in self.scorer.borrows()))
+        # The columns of a lender stand for it: their fingerprint has the lender's identity and what it learned.
+        scored = dict.fromkeys([*(group_stage(g) for g in groups), *(f"score/{spec.name}" for spec, _ in self.lenders)])
+        self.parents = (INGEST, *scored, *(f"fit/{name}" for name in self.scorer.borrows()))
 
     def identity(self) -> dict[str, Any]:
         """The scorer's own identity."""
@@ -89,9 +96,10 @@ def _fit_together(stages: list[Fit], shape: Resources, run: Run) -> None:
 
 def _task(stage: Fit, run: Run) -> FitTask:
     borrowed = tuple((name, run.fingerprints[f"fit/{name}"]) for name in stage.scorer.borrows())
+    lent = tuple((spec, run.fingerprints[f"fit/{spec.name}"] if learned else None) for spec, learned in stage.lenders)
     device = run.device if stage.scorer.accelerated else "cpu"
     fingerprint = run.fingerprints[stage.name]
-    return FitTask(run.corpus, tuple(run.parts), stage.spec, stage.sample, fingerprint, borrowed, device, run.circumstance.cache)
+    return FitTask(run.corpus, tuple(run.parts), stage.spec, stage.sample, fingerprint, borrowed, lent, device, run.circumstance.cache)
 
 
 def _said(told: Told) -> str:
