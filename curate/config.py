@@ -55,7 +55,11 @@ class Mix(Strict):
     byte_budget: Bytes | None = Field(None, description="UTF-8 bytes to emit")
     length: str | None = Field(None, description="column that measures a document; default: the tokens scorer's n_tokens, else n_bytes")
     max_epochs: float = Field(4.0, gt=0, description="most copies of a document on average; 1.0 repeats nothing")
-    on_shortage: Literal["error", "redistribute"] = Field("error", description="what to do when a domain cannot supply its share")
+    on_shortage: Literal["error", "redistribute"] | None = Field(
+        None,
+        description="what to do when a domain, or a document, cannot supply its share within max_epochs; default: error for mixers of "
+        "domains, redistribute for mixers of documents",
+    )
     options: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -57,6 +57,11 @@ def group_path(group: str, mix: str = "default") -> str:
     return {SELECTION: SELECTION, DEDUP: DEDUP, "mix": f"mixes/{mix}/weights"}.get(group, f"scores/{group}")
 
 
+def statistics_path(mix: str) -> str:
+    """Where a mix keeps the sums that other settings of its mixer can be tried on."""
+    return f"mixes/{mix}/statistics.parquet"
+
+
 def split_name(column: str) -> tuple[str, str]:
     """``langid.label`` as (langid, label); a bare name as ('', name)."""
     group, _, name = column.rpartition(".")
@@ -78,7 +83,7 @@ def ids_hash(doc_ids: Iterable[pa.Array]) -> str:
 
 
 def read_part(corpus: Folder, part: str, columns: Sequence[str], row_groups: Sequence[int] | None = None, mix: str = "default") -> pa.Table:
-    """Columns of one part, from whichever groups hold them, as one table with the names asked for.
+    """Columns of one part, from whichever groups hold them, as one table with the names asked for and what their fields state.
 
     Args:
         row_groups: of the documents' file, all when None. Files beside it have row groups of their own, so their
@@ -88,15 +93,17 @@ def read_part(corpus: Folder, part: str, columns: Sequence[str], row_groups: Seq
     for column in columns:
         group, name = split_name(column)
         by_group.setdefault(group, []).append(name)
-    read: dict[str, pa.ChunkedArray] = {}
+    read: dict[str, tuple[pa.Field, pa.ChunkedArray]] = {}
     for group, names in by_group.items():
         with corpus.open(f"{group_path(group, mix)}/{part}.parquet") as file, pq.ParquetFile(file) as parquet:
             wanted = row_groups if row_groups is not None and not group else range(parquet.num_row_groups)
             table = parquet.read_row_groups(list(wanted), columns=names, use_threads=False)
         if row_groups is not None and group:
             table = pa.concat_tables([table.slice(0, 0), *(table.slice(a, n) for a, n in _row_ranges(corpus, part, row_groups))])
-        read |= {f"{group}.{name}" if group else name: table[name] for name in names}
-    return pa.table({column: read[column] for column in columns})
+        for name in names:
+            column, values = f"{group}.{name}" if group else name, table[name]
+            read[column] = (pa.field(column, values.type, metadata=table.schema.field(name).metadata), values)
+    return pa.table([read[column][1] for column in columns], schema=pa.schema([read[column][0] for column in columns]))
 
 
 def _row_ranges(corpus: Folder, part: str, row_groups: Sequence[int]) -> list[tuple[int, int]]:

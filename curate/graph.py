@@ -17,7 +17,8 @@ from curate.corpus import DEDUP, DUPLICATE, split_name
 from curate.dedup import VERDICTS, Dedup, better_end
 from curate.errors import ConfigError, CurateError, nearest
 from curate.ingest.sources import extras_schema
-from curate.mixers.mixer import Mixer
+from curate.mixers.document_mixer import DocumentMixer
+from curate.mixers.mixer import AnyMixer
 from curate.scorers.scorer import Scorer
 from curate.scorers.tokens import Tokens
 from curate.scoring import ScorerSpec, model_path
@@ -78,7 +79,10 @@ def build(
         add(Select(resolved, tokens))
     length = config.mix.length or (tokens if config.mix.byte_budget is None and tokens else "n_bytes")
     _check_length(length, known, config)
-    add(MixStage(config.mix, build_mixer(config, plugin_paths), length, bool(rules), config.seed))
+    mixer = build_mixer(config, plugin_paths)
+    if isinstance(mixer, DocumentMixer):
+        _check_mixed(mixer, known)
+    add(MixStage(config.mix, mixer, length, bool(rules), config.seed))
     add(_emit(config, scorers, known, length))
     return stages
 
@@ -123,7 +127,7 @@ def _check_reasons(rules: Sequence[Rule]) -> None:
             )
 
 
-def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> Mixer:
+def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> AnyMixer:
     """The mixer with its options."""
     try:
         kind = registry.mixer_class(config.mix.use, plugins=tuple(config.plugins), plugin_paths=[Path(p) for p in plugin_paths])
@@ -135,7 +139,7 @@ def build_mixer(config: PipelineConfig, plugin_paths: tuple[str, ...]) -> Mixer:
     except CurateError as error:
         error.where = "mix" + (f": {error.where}" if error.where else "")
         raise
-    assert isinstance(mixer, Mixer)
+    assert isinstance(mixer, AnyMixer)
     return mixer
 
 
@@ -214,6 +218,16 @@ def _check_read(name: str, scorer: Scorer, known: dict[str, pa.Field]) -> None:
         scorer.reads({column: known[column] for column in dict.fromkeys((*scorer.inputs, *(sample.columns if sample else ())))})
     except CurateError as error:
         error.where = f"score.{name}" + (f": {error.where}" if error.where else "")
+        raise
+
+
+def _check_mixed(mixer: DocumentMixer, known: dict[str, pa.Field]) -> None:
+    """The columns a mixer of documents reads exist, and it can read them."""
+    _require("mix", mixer.inputs, known)
+    try:
+        mixer.reads({column: known[column] for column in mixer.inputs})
+    except CurateError as error:
+        error.where = "mix" + (f": {error.where}" if error.where else "")
         raise
 
 

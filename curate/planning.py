@@ -25,6 +25,7 @@ from curate.engine import InProcess
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
 from curate.ingest import Limits, Source
 from curate.ingest.sources import Extra, FromField
+from curate.mixers.mixer import Mixer
 from curate.preview import Drawn, draw
 from curate.stages.fit import Fit
 
@@ -236,7 +237,7 @@ def preflight(pipeline: Pipeline) -> None:
     """
     mix: Any = pipeline.stages[f"mix/{pipeline.config.mix.name}"]
     budget = mix.config.token_budget or mix.config.byte_budget
-    if budget is None or mix.config.on_shortage == "redistribute":
+    if budget is None or mix.config.on_shortage == "redistribute" or not isinstance(mix.mixer, Mixer):
         return
     stage: Any = pipeline.stages[INGEST]
     if any(file.domain is None for file in stage.listing.files):

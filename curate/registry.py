@@ -23,7 +23,7 @@ import pydantic
 import xxhash
 
 from curate.errors import ConfigError, InputError, nearest
-from curate.mixers.mixer import Mixer
+from curate.mixers.mixer import AnyMixer
 from curate.scorers.scorer import Scorer
 
 SCORERS = {
@@ -42,13 +42,14 @@ SCORERS = {
 }
 MIXERS = {
     "natural": "curate.mixers.natural:NaturalMixer",
+    "samplemix": "curate.mixers.samplemix:SampleMix",
     "static": "curate.mixers.static:StaticMixer",
     "stratified": "curate.mixers.stratified:StratifiedMixer",
     "temperature": "curate.mixers.temperature:TemperatureMixer",
 }
 BLOCK_BYTES = 1 << 24
 
-Part = TypeVar("Part", Scorer, Mixer)
+Part = TypeVar("Part", Scorer, AnyMixer)
 
 
 def scorer_class(name: str, plugins: Sequence[str] = (), plugin_paths: Sequence[Path] = ()) -> type[Scorer]:
@@ -65,9 +66,9 @@ def scorer_class(name: str, plugins: Sequence[str] = (), plugin_paths: Sequence[
     return cast(type[Scorer], _resolve("scorer", Scorer, SCORERS, name, plugins, plugin_paths))
 
 
-def mixer_class(name: str, plugins: Sequence[str] = (), plugin_paths: Sequence[Path] = ()) -> type[Mixer]:
+def mixer_class(name: str, plugins: Sequence[str] = (), plugin_paths: Sequence[Path] = ()) -> type[AnyMixer]:
     """The mixer class a pipeline names; as ``scorer_class``, with the group ``curate.mixers``."""
-    return cast(type[Mixer], _resolve("mixer", Mixer, MIXERS, name, plugins, plugin_paths))
+    return cast(type[AnyMixer], _resolve("mixer", AnyMixer, MIXERS, name, plugins, plugin_paths))
 
 
 def scorer_names() -> list[str]:
@@ -252,12 +253,12 @@ def _keys_at(cls: type, location: tuple[Any, ...]) -> list[str]:
     return [field.name for field in dataclasses.fields(cls) if field.init]
 
 
-def options_schema(cls: type[Scorer] | type[Mixer]) -> dict[str, Any]:
+def options_schema(cls: type[Scorer] | type[AnyMixer]) -> dict[str, Any]:
     """JSON Schema of the YAML mapping that ``build`` takes for this class."""
     return _options_model(cls).model_json_schema()
 
 
-def identity(part: Scorer | Mixer) -> dict[str, Any]:
+def identity(part: Scorer | AnyMixer) -> dict[str, Any]:
     """What a scorer or mixer is, JSON-able: equal identities give equal outputs on equal inputs.
 
     Class, version and field values; each file it reads by content instead of by path, so that

@@ -23,8 +23,10 @@ import numpy as np
 
 from curate.errors import InfeasibleMixtureError
 from curate.hashing import seed_of
+from curate.kernels.length_walk import by_length, group_fractions, group_starts, walk_copies
 
-ONE = 1 << 32
+FRACTION_BITS = 32
+ONE = 1 << FRACTION_BITS
 
 
 @dataclass(frozen=True)
@@ -159,11 +161,10 @@ class LengthGroups:
 
 def length_groups(domain_N: np.ndarray, length_N: np.ndarray, fixed_N: np.ndarray) -> LengthGroups:
     """Group one shard's documents; ``fixed_N`` are fixed-point weights, 0 for documents not kept."""
-    order = np.lexsort((length_N, domain_N))
-    d, length, fraction = domain_N[order], length_N[order], (fixed_N & (ONE - 1))[order]
-    first = _starts(d, length)
-    sums = np.add.reduceat(fraction, first) if len(first) else np.empty(0, np.int64)
-    return LengthGroups(d[first], length[first], sums)
+    order = by_length(domain_N, length_N)
+    starts = group_starts(domain_N, length_N, order)
+    first = order[starts[:-1]]
+    return LengthGroups(domain_N[first], length_N[first], group_fractions(fixed_N, order, starts, ONE - 1))
 
 
 def walk_starts(shards: Sequence[LengthGroups], domains: Sequence[str], seed: int) -> list[np.ndarray]:
@@ -204,25 +205,10 @@ def copies(domain_N: np.ndarray, length_N: np.ndarray, key_N: np.ndarray, fixed_
     Returns:
         copies_N int64: the floor of the weight, plus one where the walk passes a whole number.
     """
-    order = np.lexsort((key_N, length_N, domain_N))
-    fraction = (fixed_N & (ONE - 1))[order]
-    first = _starts(domain_N[order], length_N[order])
-    group = np.zeros(len(order), np.int64)
-    group[first[1:]] = 1
-    group = np.cumsum(group)
-    walked = np.cumsum(fraction) - fraction
-    before = starts_G[group] + walked - walked[first][group] if len(order) else walked
-    passed = ((before + fraction) >> 32) - (before >> 32)
-    out_N = np.empty(len(order), np.int64)
-    out_N[order] = (fixed_N >> 32)[order] + passed
-    return out_N
-
-
-def _starts(domain: np.ndarray, length: np.ndarray) -> np.ndarray:
-    """First positions of runs of equal (domain, length)."""
-    if len(domain) == 0:
-        return np.empty(0, np.int64)
-    return np.flatnonzero(np.r_[True, (domain[1:] != domain[:-1]) | (length[1:] != length[:-1])])
+    order = by_length(domain_N, length_N)
+    copies_N = np.empty(len(order), np.int64)
+    walk_copies(key_N, fixed_N, order, group_starts(domain_N, length_N, order), starts_G, FRACTION_BITS, copies_N)
+    return copies_N
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """What a mixer is: a pure function from small tables to proportions.
 
-Mixers import no engine, open no file and train no model. D is the number of domains.
+Mixers import no engine, open no file and train no model. One that weighs documents instead
+of domains is a ``curate.mixers.document_mixer.DocumentMixer``. D is the number of domains.
 """
 
 from __future__ import annotations
@@ -27,13 +28,8 @@ class Mixture:
 
 
 @dataclass
-class Mixer(ABC):
-    """Turns what is known of each domain into its share of the budget.
-
-    The dataclass fields are the hyper-parameters and the YAML keys. ``mix`` sees one row
-    per domain, in any order: ``domain`` string, ``n_documents`` int64, ``n_bytes`` int64
-    and ``amount`` int64 (what there is of it in the budget's unit), all after selection.
-    """
+class AnyMixer:
+    """What mixers of domains and of documents share; a mixer of yours is one of these two."""
 
     version: ClassVar[int] = 1
 
@@ -43,6 +39,16 @@ class Mixer(ABC):
     def names(self) -> tuple[str, ...]:
         """Domains the configuration names, so that a misspelt one is found before work starts."""
         return ()
+
+
+@dataclass
+class Mixer(AnyMixer, ABC):
+    """Turns what is known of each domain into its share of the budget.
+
+    The dataclass fields are the hyper-parameters and the YAML keys. ``mix`` sees one row
+    per domain, in any order: ``domain`` string, ``n_documents`` int64, ``n_bytes`` int64
+    and ``amount`` int64 (what there is of it in the budget's unit), all after selection.
+    """
 
     @abstractmethod
     def mix(self, table: pa.Table, evidence: pa.Table | None) -> Mixture:

@@ -1,25 +1,21 @@
-"""The mix stage: sums of what is kept, a mixer's shares, weights, integer copies.
-
-Three passes over small columns, shard by shard: sums per domain; lengths per domain, once
-the weights are known; copies, once every shard knows where it stands in the walk.
-"""
+"""Weights to integer copies, part by part: the same for every mixer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from curate import sampling
-from curate.corpus import Part, SidecarWriter, read_part
+from curate.corpus import SidecarWriter
 from curate.hashing import row_keys
 from curate.manifest import Ledger, Record
+from curate.mixing.rules import ByDocument, Rule
+from curate.mixing.task import MixTask, Rows, read_rows
 from curate.sampling import LengthGroups
-from curate.storage import Folder
 
 WEIGHTS = pa.schema(
     [
@@ -28,60 +24,14 @@ WEIGHTS = pa.schema(
     ]
 )
 MOST_COPIES = 32767
-
-
-@dataclass(frozen=True)
-class MixTask:
-    """One part's share of a mix.
-
-    Args:
-        length: column that measures documents in the budget's unit.
-        domains: all domains, in the order of the D arrays.
-        fixed_D: fixed-point weights, empty in the first pass.
-        starts_G: where the part's groups stand in the walk, empty before the third pass.
-    """
-
-    corpus: Folder
-    part: Part
-    mix: str
-    length: str
-    domains: tuple[str, ...]
-    selected: bool
-    seed: int
-    fingerprint: str
-    fixed_D: tuple[int, ...] = ()
-    starts_G: Any = None
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The columns of one part a mix looks at; N documents."""
-
-    table: pa.Table
-    domain_N: np.ndarray
-    length_N: np.ndarray
-    size_N: np.ndarray
-    keep_N: np.ndarray
-
-
-def _rows(task: MixTask, extra: Sequence[str] = ()) -> _Rows:
-    columns = ["domain", "n_bytes", task.length, *(["selection.keep"] if task.selected else []), *extra]
-    table = read_part(task.corpus, task.part.name, list(dict.fromkeys(columns)))
-    domain = table["domain"].combine_chunks()
-    position = np.array([task.domains.index(name) for name in domain.dictionary.to_pylist()], dtype=np.int64)
-    length = pc.fill_null(table[task.length], 0).to_numpy()
-    return _Rows(
-        table,
-        position[domain.indices.to_numpy()] if len(domain) else np.empty(0, np.int64),
-        length.astype(np.int64),
-        table["n_bytes"].to_numpy(),
-        table["selection.keep"].to_numpy() if task.selected else np.ones(len(table), dtype=bool),
-    )
+EXTREMES = 5
+"""Heaviest and lightest documents that are told with their reasons."""
+_UNIT_BITS = 24  # expected amounts are summed in units of 2^-24, so that no order of summation shows
 
 
 def domain_sums(task: MixTask) -> np.ndarray:
     """Kept documents, text bytes and amount per domain: int64 (D, 3)."""
-    rows = _rows(task)
+    rows = read_rows(task)
     sums = np.zeros((len(task.domains), 3), np.int64)
     kept = rows.keep_N
     for column, values in enumerate((np.ones(len(kept), np.int64), rows.size_N, rows.length_N)):
@@ -89,14 +39,69 @@ def domain_sums(task: MixTask) -> np.ndarray:
     return sums
 
 
-def part_groups(task: MixTask) -> LengthGroups:
-    """Fractions per (domain, length) under the decided weights."""
-    rows = _rows(task)
-    return sampling.length_groups(rows.domain_N, rows.length_N, _fixed(task, rows))
+@dataclass(frozen=True)
+class PartGroups:
+    """What the driver needs of a part once weights are known.
+
+    Args:
+        groups: lengths of fractions, per walk.
+        expected_D: expected amount per domain, in units of 2^-24.
+        bins: domain, bin, documents, amount (4, E) of a mixer of documents that gathers cells in bins; else empty.
+    """
+
+    groups: LengthGroups
+    expected_D: list[int]
+    bins: np.ndarray
 
 
-def _fixed(task: MixTask, rows: _Rows) -> np.ndarray:
-    return np.where(rows.keep_N, np.array(task.fixed_D, np.int64)[rows.domain_N], 0)
+def part_groups(task: MixTask) -> PartGroups:
+    """Fractions per (walk, length), and expected amounts, under the decided weights."""
+    rule = _rule(task)
+    rows = read_rows(task, rule.columns)
+    fixed, cell_N = _weighed(rule, rows)
+    groups = sampling.length_groups(_walk(rule, rows), rows.length_N, fixed)
+    expected = [0] * len(task.domains)
+    for d in np.unique(rows.domain_N).tolist():
+        own = rows.domain_N == d
+        expected[d] = int(((fixed[own] >> (32 - _UNIT_BITS)) * rows.length_N[own]).sum())
+    return PartGroups(groups, expected, _bins(rule, rows, cell_N))
+
+
+def expected_amounts(groups: Iterable[PartGroups]) -> np.ndarray:
+    """Expected amount per domain over all parts (D)."""
+    sums = [sum(column) for column in zip(*(g.expected_D for g in groups), strict=True)]
+    return np.array([s / (1 << _UNIT_BITS) for s in sums])
+
+
+def _rule(task: MixTask) -> Rule:
+    assert task.rule is not None, "weights are not decided yet"
+    return task.rule
+
+
+def _walk(rule: Rule, rows: Rows) -> np.ndarray:
+    """The walk of every document."""
+    return rows.domain_N if rule.walks is None else np.zeros(len(rows.domain_N), np.int64)
+
+
+def _weighed(rule: Rule, rows: Rows) -> tuple[np.ndarray, np.ndarray | None]:
+    """Fixed-point weights, and the cells they come from where there are such."""
+    if isinstance(rule, ByDocument):
+        cell_N = rule.cells(rows.table, rows.keep_N)
+        return rule.fixed_of(cell_N), cell_N
+    return rule.fixed(rows.table, rows.domain_N, rows.keep_N), None
+
+
+def _bins(rule: Rule, rows: Rows, cell_N: np.ndarray | None) -> np.ndarray:
+    """Documents and amount of every domain and bin."""
+    if not isinstance(rule, ByDocument) or cell_N is None or rule.binning is None:
+        return np.empty((4, 0), np.int64)
+    held = cell_N >= 0
+    bins = rule.mixer.bins(rule.binning, rule.learned, cell_N[held])
+    width = int(bins.max(initial=0)) + 1
+    keys, at = np.unique(rows.domain_N[held] * width + bins, return_inverse=True)
+    amount = np.zeros(len(keys), np.int64)
+    np.add.at(amount, at, rows.length_N[held])
+    return np.stack([keys // width, keys % width, np.bincount(at, minlength=len(keys)), amount])
 
 
 def write_copies(task: MixTask) -> list[list[Any]]:
@@ -105,26 +110,35 @@ def write_copies(task: MixTask) -> list[list[Any]]:
     Returns:
         [domain, copy, documents, text bytes, amount] for every domain and copy number present.
     """
-    rows = _rows(task, ["doc_id", "source", "source_row"])
-    fixed = _fixed(task, rows)
+    rule = _rule(task)
+    rows = read_rows(task, ["doc_id", "source", "source_row", *rule.columns])
+    fixed, cell_N = _weighed(rule, rows)
     key = row_keys(task.seed, f"copies/{task.mix}", rows.table)
-    copies = sampling.copies(rows.domain_N, rows.length_N, key, fixed, task.starts_G)
-    weight = (fixed / sampling.ONE).astype(np.float32)
-    with SidecarWriter(task.corpus, "mix", task.part.name, WEIGHTS, mix=task.mix) as sidecar:
-        sidecar.write(rows.table["doc_id"], pa.table([weight, copies.astype(np.int16)], schema=WEIGHTS))
+    copies = sampling.copies(_walk(rule, rows), rows.length_N, key, fixed, task.starts_G)
+    table = pa.table([(fixed / sampling.ONE).astype(np.float32), copies.astype(np.int16)], schema=WEIGHTS)
+    if isinstance(rule, ByDocument) and cell_N is not None:
+        for field, column in zip(rule.mixer.shown, rule.mixer.columns(rule.learned, cell_N).columns, strict=True):
+            table = table.append_column(field, column)
+    with SidecarWriter(task.corpus, "mix", task.part.name, table.schema, mix=task.mix) as sidecar:
+        sidecar.write(rows.table["doc_id"], table)
     taken = copies > 0
+    no_cell = np.zeros_like(taken) if cell_N is None else cell_N < 0
     dropped = {
         "deselected": int((~rows.keep_N).sum()),
-        "weight_zero": int((rows.keep_N & (fixed == 0)).sum()),
+        "no_signal": int((rows.keep_N & no_cell).sum()),
+        "weight_zero": int((rows.keep_N & ~no_cell & (fixed == 0)).sum()),
         "not_sampled": int((rows.keep_N & (fixed > 0) & ~taken).sum()),
     }
     ledger = Ledger(len(copies), int(taken.sum()), {reason: n for reason, n in dropped.items() if n})
     runs = _runs(task.domains, rows, copies)
-    Record(f"mix/{task.mix}", task.part.name, task.fingerprint, sidecar.file(), ledger, {"runs": runs}).commit(task.corpus)
+    totals: dict[str, Any] = {"runs": runs}
+    if isinstance(rule, ByDocument):
+        totals["extremes"] = _extremes(rule, rows, table, key)
+    Record(f"mix/{task.mix}", task.part.name, task.fingerprint, sidecar.file(), ledger, totals).commit(task.corpus)
     return runs
 
 
-def _runs(domains: Sequence[str], rows: _Rows, copies: np.ndarray) -> list[list[Any]]:
+def _runs(domains: Sequence[str], rows: Rows, copies: np.ndarray) -> list[list[Any]]:
     """What each copy number of each domain holds."""
     runs = []
     for d in np.unique(rows.domain_N[copies > 0]).tolist():
@@ -133,3 +147,40 @@ def _runs(domains: Sequence[str], rows: _Rows, copies: np.ndarray) -> list[list[
             chosen = of_domain & (copies > copy)
             runs.append([domains[d], copy, int(chosen.sum()), int(rows.size_N[chosen].sum()), int(rows.length_N[chosen].sum())])
     return runs
+
+
+def _extremes(rule: ByDocument, rows: Rows, weights: pa.Table, key_N: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+    """The part's heaviest and lightest documents with the reasons of their weights."""
+    kept = np.flatnonzero(rows.keep_N)
+    order = kept[np.lexsort((key_N[kept], weights["weight"].to_numpy()[kept]))]
+    whole = rows.table
+    for field in weights.schema:
+        whole = whole.append_column(field, weights[field.name])
+    found = {}
+    for end, chosen in (("heaviest", order[::-1][:EXTREMES]), ("lightest", order[:EXTREMES])):
+        lines = whole.take(pa.array(chosen, pa.int64())).to_pylist()
+        found[end] = [
+            {
+                "weight": line["weight"],
+                "key": f"{key_N[row]:016x}",
+                "doc_id": line["doc_id"].hex(),
+                "domain": line["domain"],
+                "n_bytes": line["n_bytes"],
+                "copies": line["copies"],
+                "reason": rule.reason(line),
+            }
+            for row, line in zip(chosen.tolist(), lines, strict=True)
+        ]
+    return found
+
+
+def extremes_of(parts: Iterable[dict[str, list[dict[str, Any]]]]) -> dict[str, list[dict[str, Any]]]:
+    """The heaviest and lightest documents of all parts."""
+    parts = list(parts)
+
+    def order(line: dict[str, Any]) -> tuple[float, str]:
+        return line["weight"], line["key"]
+
+    heaviest = sorted((line for part in parts for line in part["heaviest"]), key=order, reverse=True)
+    lightest = sorted((line for part in parts for line in part["lightest"]), key=order)
+    return {"heaviest": heaviest[:EXTREMES], "lightest": lightest[:EXTREMES]}

@@ -1,4 +1,4 @@
-"""Mix: sums of what is kept, a mixer's shares, weights, copies."""
+"""Mix: sums of what is kept, a mixer's shares or weights, copies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,33 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from curate import mixing, registry, sampling
 from curate.config import Mix
-from curate.corpus import INGEST, group_stage, split_name
+from curate.corpus import INGEST, group_stage, split_name, statistics_path
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
-from curate.mixers.mixer import Mixer
-from curate.mixing import MixTask
+from curate.mixers.document_mixer import Budget, DocumentMixer
+from curate.mixers.mixer import AnyMixer, Mixer
+from curate.mixing import ByDocument, ByDomain, MixTask
+from curate.mixing.copies import PartGroups, expected_amounts
 from curate.stages.stage import Outcome, Run, Stage, total_ledger
 
 VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """What a mixer of either kind comes to.
+
+    Args:
+        asked_D: share of the budget per domain; None where it follows from the documents' weights.
+    """
+
+    rule: ByDomain | ByDocument
+    budget: float
+    diagnostics: dict[str, Any]
+    asked_D: np.ndarray | None = None
 
 
 @dataclass
@@ -29,15 +46,16 @@ class MixStage(Stage):
     """
 
     config: Mix
-    mixer: Mixer
+    mixer: AnyMixer
     length: str
     selected: bool
     seed: int
 
     def __post_init__(self) -> None:
         self.name = f"mix/{self.config.name}"
-        group = split_name(self.length)[0]
-        self.parents = tuple(dict.fromkeys((INGEST, *(("select",) if self.selected else ()), group_stage(group))))
+        read = self.mixer.inputs if isinstance(self.mixer, DocumentMixer) else ()
+        groups = dict.fromkeys(group_stage(split_name(column)[0]) for column in (self.length, *read))
+        self.parents = tuple(dict.fromkeys((INGEST, *(("select",) if self.selected else ()), *groups)))
 
     def identity(self) -> dict[str, Any]:
         """The mixer, the budget and its caps."""
@@ -45,7 +63,7 @@ class MixStage(Stage):
         return {"version": VERSION, "mixer": registry.identity(self.mixer), **config, "length": self.length, "seed": self.seed}
 
     def run(self, run: Run) -> Outcome:
-        """Three passes over small columns."""
+        """Passes over small columns."""
         parts = {part.name: part for part in run.parts}
         domains = tuple(sorted({domain for part in parts.values() for domain, _, _ in part.domains}))
         fingerprint = run.fingerprints[self.name]
@@ -54,31 +72,37 @@ class MixStage(Stage):
         ]
         sums = np.sum(run.engine.map(mixing.domain_sums, tasks), axis=0)
         # Decided before an earlier mix is touched: one that is refused leaves it as it was.
-        allocation, diagnostics = self._decide(domains, sums)
+        decided = self._decide(run, tasks, domains, sums)
         todo, _ = run.pending(self.name, list(parts))
+        tasks = [replace(task, rule=decided.rule) for task in tasks]
         with run.progress.stage("mix", len(todo), sum(parts[n].n_bytes for n in todo), len(parts) - len(todo)) as bar:
-            fixed = tuple(int(f) for f in sampling.fixed_point(allocation.weights_D))
-            tasks = [replace(task, fixed_D=fixed) for task in tasks]
-            if todo:
-                groups = run.engine.map(mixing.part_groups, tasks)
-                starts = sampling.walk_starts(groups, domains, self.seed)
-                tasks = [replace(task, starts_G=s) for task, s in zip(tasks, starts, strict=True) if task.part.name in todo]
-                run.engine.map(mixing.write_copies, tasks, done=lambda i, _: bar.shard_done(tasks[i].part.n_bytes))
+            groups = run.engine.map(mixing.part_groups, tasks)
+            starts = sampling.walk_starts([g.groups for g in groups], decided.rule.walks or domains, self.seed)
+            tasks = [replace(task, starts_G=s) for task, s in zip(tasks, starts, strict=True) if task.part.name in todo]
+            run.engine.map(mixing.write_copies, tasks, done=lambda i, _: bar.shard_done(tasks[i].part.n_bytes))
         found = run.pending(self.name, list(parts))[1]
-        plan = [
-            {"domain": name, "asked": float(p), "weight": float(w), "documents": int(n), "bytes": int(b), "amount": int(a)}
-            for name, p, w, (n, b, a) in zip(domains, allocation.proportions_D, allocation.weights_D, sums.tolist(), strict=True)
-        ]
-        totals = {"unit": self.unit, "budget": allocation.budget, "plan": plan, "diagnostics": diagnostics}
+        diagnostics = dict(decided.diagnostics)
+        if isinstance(decided.rule, ByDocument):
+            diagnostics |= mixing.extremes_of(record.totals["extremes"] for record in found.values())
+            self._write_statistics(run, decided.rule, domains, groups)
+        plan = _plan(domains, sums, groups, decided.asked_D)
+        totals = {"unit": self.unit, "mixer": self.config.use, "budget": decided.budget, "plan": plan, "diagnostics": diagnostics}
         return Outcome(total_ledger(found), list(parts), totals)
+
+    def _write_statistics(self, run: Run, rule: ByDocument, domains: tuple[str, ...], groups: list[PartGroups]) -> None:
+        """What other settings of the mixer can be tried on, without a look at documents."""
+        if rule.binning is None:
+            return
+        with run.corpus.create(statistics_path(self.config.name)) as file:
+            pq.write_table(mixing.statistics_table(rule, domains, groups), file, compression="zstd")
 
     @property
     def unit(self) -> str:
         """What the budget counts."""
         return "bytes" if self.length == "n_bytes" else "tokens"
 
-    def _decide(self, domains: tuple[str, ...], sums: np.ndarray) -> tuple[sampling.Allocation, dict[str, Any]]:
-        """The mixer's shares as weights."""
+    def _decide(self, run: Run, tasks: list[MixTask], domains: tuple[str, ...], sums: np.ndarray) -> _Decided:
+        """The mixer's shares or weights."""
         for name in self.mixer.names():
             if name not in domains:
                 raise ConfigError(
@@ -94,24 +118,45 @@ class MixStage(Stage):
                 expected="at least one document",
                 fix="relax `select:`; `curate show` lists the drops by reason",
             )
+        asked = self.config.token_budget or self.config.byte_budget
+        budget = Budget(float(asked) if asked else None, self.config.max_epochs, self.config.on_shortage != "error", self.unit)
+        if isinstance(self.mixer, DocumentMixer):
+            if budget.max_epochs > mixing.MOST_COPIES:
+                raise _too_many("a document", budget.max_epochs)
+            found = mixing.decide_documents(run.engine.map, tasks, ByDocument(self.mixer), budget)
+            return _Decided(found.rule, found.decision.budget, found.decision.diagnostics)
+        assert isinstance(self.mixer, Mixer)
+        return self._of_domains(self.mixer, domains, sums, budget)
+
+    def _of_domains(self, mixer: Mixer, domains: tuple[str, ...], sums: np.ndarray, budget: Budget) -> _Decided:
+        """Shares of domains as weights."""
         table = pa.table({"domain": pa.array(domains), "n_documents": sums[:, 0], "n_bytes": sums[:, 1], "amount": sums[:, 2]})
-        mixture = self.mixer.mix(table, None)
-        budget = self.config.token_budget or self.config.byte_budget
+        mixture = mixer.mix(table, None)
+        redistribute = self.config.on_shortage == "redistribute"
         allocation = sampling.allocate(
-            domains,
-            mixture.proportions_D,
-            sums[:, 2],
-            float(budget) if budget else None,
-            self.config.max_epochs,
-            self.config.on_shortage == "redistribute",
-            self.unit,
+            domains, mixture.proportions_D, sums[:, 2], budget.amount, budget.max_epochs, redistribute, self.unit
         )
         if allocation.weights_D.max() > mixing.MOST_COPIES:
-            worst = domains[int(allocation.weights_D.argmax())]
-            raise InfeasibleMixtureError(
-                f"domain {worst!r} would be repeated {allocation.weights_D.max():,.0f} times",
-                where="mix",
-                expected=f"at most {mixing.MOST_COPIES} copies of a document",
-                fix="lower its share, the budget, or max_epochs",
-            )
-        return allocation, mixture.diagnostics
+            raise _too_many(f"domain {domains[int(allocation.weights_D.argmax())]!r}", float(allocation.weights_D.max()))
+        rule = ByDomain(tuple(int(f) for f in sampling.fixed_point(allocation.weights_D)))
+        return _Decided(rule, allocation.budget, mixture.diagnostics, allocation.proportions_D)
+
+
+def _plan(domains: tuple[str, ...], sums: np.ndarray, groups: list[PartGroups], asked_D: np.ndarray | None) -> list[dict[str, Any]]:
+    """What every domain holds, and what of it is asked for."""
+    expected_D = expected_amounts(groups)
+    shares_D = expected_D / expected_D.sum() if asked_D is None else asked_D
+    weights_D = np.divide(expected_D, sums[:, 2], out=np.zeros(len(domains)), where=sums[:, 2] > 0)
+    return [
+        {"domain": name, "asked": float(p), "weight": float(w), "documents": int(n), "bytes": int(b), "amount": int(a)}
+        for name, p, w, (n, b, a) in zip(domains, shares_D, weights_D, sums.tolist(), strict=True)
+    ]
+
+
+def _too_many(what: str, copies: float) -> InfeasibleMixtureError:
+    return InfeasibleMixtureError(
+        f"{what} would be repeated {copies:,.0f} times",
+        where="mix",
+        expected=f"at most {mixing.MOST_COPIES} copies of a document",
+        fix="lower its share, the budget, or max_epochs",
+    )

@@ -1,0 +1,103 @@
+"""Bring a score to the interval [0, 1]: by its range, or by the share of documents below.
+
+What a part tells of its values is merged exactly, so a scale does not depend on how
+documents lie in parts. N documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Scaling = Literal["range", "rank"]
+
+_SIGNIFICANT = 12
+"""Leading binary digits by which values are told apart when they are ranked."""
+_DROPPED = np.int32(24 - _SIGNIFICANT)
+_CONSTANT = 0.5  # where a scale is a point: above what is missing, and the same for all
+
+
+@dataclass(frozen=True)
+class ValueFacts:
+    """Finite values of one part.
+
+    Args:
+        n: how many there are.
+        low: the least, +inf for none.
+        high: the greatest, -inf for none.
+        keys: distinct ranking keys in ascending order, empty where ranks are not wanted.
+        counts: documents of each key.
+    """
+
+    n: int
+    low: float
+    high: float
+    keys: np.ndarray
+    counts: np.ndarray
+
+
+def value_facts(values_N: np.ndarray, scaling: Scaling) -> ValueFacts:
+    """What one part tells of a column; values that are not finite do not count."""
+    finite = values_N[np.isfinite(values_N)]
+    if not len(finite):
+        return ValueFacts(0, np.inf, -np.inf, np.empty(0, np.int32), np.empty(0, np.int64))
+    keys, counts = np.unique(_keys(finite), return_counts=True) if scaling == "rank" else (np.empty(0, np.int32), np.empty(0, np.int64))
+    return ValueFacts(len(finite), float(finite.min()), float(finite.max()), keys, counts)
+
+
+def _keys(values: np.ndarray) -> np.ndarray:
+    """Integers in the order of the values, equal for values whose leading digits are."""
+    bits = values.astype(np.float32).view(np.int32) + np.int32(0)
+    # Negative floats grow downward as integers; both zeros are one value.
+    ordered = np.where(bits < 0, np.int32(-(2**31)) - bits, bits)
+    return np.asarray(ordered >> _DROPPED, np.int32)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A monotone map of a column's values to [0, 1].
+
+    Args:
+        scaling: ``range`` takes the least value to 0 and the greatest to 1; ``rank`` takes a value to its mid-rank, the
+            share of documents below and half of those equal in their 12 leading binary digits.
+        n: documents it was made from.
+        keys: of ``rank``, with the place of each.
+    """
+
+    scaling: Scaling
+    n: int
+    low: float
+    high: float
+    keys: np.ndarray
+    places: np.ndarray
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether all values are one."""
+        return not self.high > self.low
+
+    def place(self, values_N: np.ndarray) -> np.ndarray:
+        """Float64 (N) in [0, 1]; NaN where a value is not finite. Values beyond those seen go to the ends."""
+        known = np.isfinite(values_N)
+        if self.is_constant:
+            return np.where(known, _CONSTANT, np.nan)
+        if self.scaling == "range":
+            # Halved first: the range of float64 extremes may itself overflow.
+            within = (values_N / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
+            return np.where(known, np.clip(within, 0.0, 1.0), np.nan)
+        at = np.searchsorted(self.keys, _keys(np.where(known, values_N, self.low)))
+        return np.where(known, self.places[np.minimum(at, len(self.places) - 1)], np.nan)
+
+
+def scale_of(facts: Sequence[ValueFacts], scaling: Scaling) -> Scale:
+    """The scale of all parts together."""
+    keys = np.concatenate([f.keys for f in facts])
+    distinct, at = np.unique(keys, return_inverse=True)
+    counts = np.zeros(len(distinct), np.int64)
+    np.add.at(counts, at, np.concatenate([f.counts for f in facts]))
+    n = sum(f.n for f in facts)
+    places = (np.cumsum(counts) - counts / 2) / max(n, 1)
+    return Scale(scaling, n, min(f.low for f in facts), max(f.high for f in facts), distinct, places)
