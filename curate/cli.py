@@ -135,12 +135,26 @@ def show(
     shard: Annotated[str | None, typer.Argument(metavar="[SHARD]", help="a documents part or an output shard, by name")] = None,
     mix: MixName = None,
     verify: Annotated[bool, typer.Option("--verify", help="read every file and compare it with its record")] = False,
+    sweep: Annotated[bool, typer.Option("--sweep", help="what other settings of a samplemix would do")] = False,
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="with --sweep: every combination as CSV or Parquet")] = None,
 ) -> None:
-    """Show a corpus, one of its shards, or a mix: schema, counts, ledger, lineage."""
-    from curate.show import show_corpus, show_shard
+    """Show a corpus, one of its shards, or a mix: schema, counts, ledger, lineage.
+
+    CORPUS may also be one of its mixes, as CORPUS/mixes/NAME. With --sweep, what other settings of alpha, temperature and
+    budget would do to domain shares and copies: from sums the mix has left, without a look at documents.
+    """
+    from curate.show import show_corpus, show_shard, split_mix
     from curate.verify import verify as verify_corpus
 
     console = _console()
+    corpus, mix = split_mix(corpus, mix)
+    if out is not None and not sweep:
+        raise ConfigError("--out is for --sweep", where="command line", expected="both or neither", fix="add --sweep")
+    if sweep:
+        from curate.sweep import show_sweep
+
+        console.print(show_sweep(corpus, mix, out))
+        return
     # Verified first: what is damaged may not open at all.
     checked = verify_corpus(corpus, mix) if verify else 0
     console.print(show_shard(corpus, shard, mix) if shard else show_corpus(corpus, mix))

@@ -25,7 +25,7 @@ from curate.scoring import ScorerSpec, model_path
 from curate.selection import Rule
 from curate.stages.dedup import DedupStage
 from curate.stages.emit import EmitStage
-from curate.stages.fit import Fit
+from curate.stages.fit import Fit, Lender
 from curate.stages.ingest import IngestStage
 from curate.stages.mix import MixStage
 from curate.stages.score import ScoreStage
@@ -65,7 +65,8 @@ def build(
         _check_read(name, scorer, known)
         if sample is not None:
             drawn = sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))
-            lenders = tuple((specs[lender], scorers[lender].sample() is not None) for lender in scorer.uses())
+            lent = [(specs[lender], scorers[lender]) for lender in scorer.uses()]
+            lenders = tuple(Lender(spec, found.sample() is not None, found.accelerated) for spec, found in lent)
             add(Fit(specs[name], scorer, drawn, lenders))
         add(ScoreStage(specs[name], scorer, sample is not None))
     tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)

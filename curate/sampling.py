@@ -23,7 +23,7 @@ import numpy as np
 
 from curate.errors import InfeasibleMixtureError
 from curate.hashing import seed_of
-from curate.kernels.length_walk import by_length, group_fractions, group_starts, walk_copies
+from curate.kernels.length_walk import by_length, by_length_and_key, group_fractions, group_starts, walk_copies
 
 FRACTION_BITS = 32
 ONE = 1 << FRACTION_BITS
@@ -205,9 +205,9 @@ def copies(domain_N: np.ndarray, length_N: np.ndarray, key_N: np.ndarray, fixed_
     Returns:
         copies_N int64: the floor of the weight, plus one where the walk passes a whole number.
     """
-    order = by_length(domain_N, length_N)
+    order = by_length_and_key(domain_N, length_N, key_N)
     copies_N = np.empty(len(order), np.int64)
-    walk_copies(key_N, fixed_N, order, group_starts(domain_N, length_N, order), starts_G, FRACTION_BITS, copies_N)
+    walk_copies(fixed_N, order, group_starts(domain_N, length_N, order), starts_G, FRACTION_BITS, copies_N)
     return copies_N
 
 

@@ -16,13 +16,20 @@ from curate.errors import InputError, nearest
 from curate.manifest import Ledger
 from curate.quantities import count, size
 from curate.summary import summary
+from curate.weights_table import weighs_documents, weights_detail
+
+
+def split_mix(url: str, mix: str | None) -> tuple[str, str | None]:
+    """``CORPUS/mixes/NAME`` as the corpus and the name of its mix; anything else as it is."""
+    above, _, name = url.rstrip("/").rpartition("/mixes/")
+    return (above, name) if above and name and "/" not in name and mix is None else (url, mix)
 
 
 def show_corpus(url: str, mix: str | None = None) -> Group:
     """Schema, counts, ledger of every stage, lineage."""
     corpus = Corpus.open(url, mix=mix)
     title = Text.assemble(("corpus ", "dim"), (url, "bold"), ("   pipeline ", "dim"), corpus.manifest.pipeline)
-    beside = [*_agreements(corpus), *_duplicates(corpus)]
+    beside = [*_agreements(corpus), *_ratings(corpus), *_duplicates(corpus)]
     return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), *beside, summary(corpus, read_times(corpus.folder)))
 
 
@@ -96,6 +103,30 @@ def _agreements(corpus: Corpus) -> list[Any]:
             table.add_row(line["domain"], f"{line['n']:,}", "" if rho is None else f"{rho:.3f}", *shares)
         blocks += [table, Text()]
     return blocks
+
+
+def _ratings(corpus: Corpus) -> list[Any]:
+    """How right raters are on documents held out from them, for every one that learned here."""
+    blocks: list[Any] = []
+    names = ("accuracy", "within one", "absolute error", "squared error", "Spearman")
+    for name in corpus.learned("rating.json"):
+        found = json.loads(corpus.folder.read(f"models/{name}/rating.json"))
+        table = _plain("", "head", *names, right=names)
+        labels = f"{found['n_records']:,} labels from 0 to {found['classes'] - 1} of {found['n_texts']:,} texts"
+        table.title = f"{name}: {labels}, on {found['n_held_out']:,} held out"
+        for line in found["heads"]:
+            share = [line[key] for key in ("accuracy", "within_one")]
+            error = [line[key] for key in ("mean_absolute_error", "mean_squared_error", "spearman")]
+            cells = [*("" if x is None else f"{x:.1%}" for x in share), *("" if x is None else f"{x:.3f}" for x in error)]
+            table.add_row(line["head"] + (", used" if line["head"] == found["head"] else ""), *cells)
+        blocks += [table, Text()]
+    return blocks
+
+
+def _weights(corpus: Corpus) -> list[Any]:
+    """The heaviest and lightest documents, where the mixer weighs documents."""
+    entry = corpus.manifest.stages.get(f"mix/{corpus.mix}")
+    return weights_detail(entry.totals) if entry and weighs_documents(entry.totals) else []
 
 
 def _elsewhere(ledger: Ledger) -> str:

@@ -10,7 +10,9 @@ from rich.text import Text
 
 from curate.composition_table import composition_tables
 from curate.corpus import DUPLICATE, INGEST, Corpus
+from curate.manifest import records
 from curate.quantities import count, duration, size
+from curate.weights_table import weighs_documents, weights_summary
 
 
 def summary(corpus: Corpus, times: dict[str, Any]) -> Group:
@@ -22,6 +24,9 @@ def summary(corpus: Corpus, times: dict[str, Any]) -> Group:
         blocks += [Text(), table]
     if f"mix/{corpus.mix}" in stages:
         blocks += [Text(), _mixture(corpus)]
+        mixed = stages[f"mix/{corpus.mix}"].totals
+        if weighs_documents(mixed):
+            blocks += [Text(), *weights_summary(mixed, copies_of(corpus))]
     blocks += [Text(), _times(corpus, times)]
     if f"emit/{corpus.mix}" in stages:
         blocks += [Text(), _where(corpus)]
@@ -58,7 +63,7 @@ def _documents(corpus: Corpus) -> Table:
         table.add_row("selected", f"{n:,}", size(n_bytes), count(n_tokens) if n_tokens else "")
     mix = stages.get(f"mix/{corpus.mix}")
     if mix:
-        for reason in ("weight_zero", "not_sampled"):
+        for reason in ("no_signal", "weight_zero", "not_sampled"):
             if n := mix.ledger.dropped.get(reason, 0):
                 table.add_row(f"  {reason.replace('_', ' ')}", f"-{n:,}")
         table.add_row("in the mix", f"{mix.ledger.kept:,}")
@@ -109,6 +114,17 @@ def _mixture(corpus: Corpus) -> Table:
             f"{got['rows']:,}" if got else "",
         )
     return table
+
+
+def copies_of(corpus: Corpus) -> dict[int, int]:
+    """Documents by number of copies, of those that have a weight; from the records of the mix."""
+    entry = corpus.manifest.stages[f"mix/{corpus.mix}"]
+    more: dict[int, int] = {}
+    for record in records(corpus.folder, f"mix/{corpus.mix}", entry.fingerprint).values():
+        for _, copy, n, _, _ in record.totals["runs"]:
+            more[copy] = more.get(copy, 0) + n
+    found = {copy + 1: n - more.get(copy + 1, 0) for copy, n in more.items()}
+    return {0: entry.ledger.dropped.get("not_sampled", 0) + entry.ledger.dropped.get("weight_zero", 0)} | found
 
 
 def _times(corpus: Corpus, times: dict[str, Any]) -> Table:

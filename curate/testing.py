@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 from curate.documents import DOMAIN, doc_ids, text_sizes
 from curate.errors import CurateError
 from curate.mixers.mixer import Mixer, Mixture
-from curate.scorers.scorer import Scorer
+from curate.scorers.scorer import FitAid, Scorer
 
 DIRECTIONS = {b"higher", b"lower", b"none"}
 SIMPLEX_TOLERANCE = 1e-9
@@ -102,7 +102,9 @@ class _Case:
         return pa.record_batch(arrays, names=batch.schema.names)
 
 
-def check_scorer(scorer: Scorer, sample: pa.Table | None = None, *, tolerance: float = 0.0) -> None:
+def check_scorer(
+    scorer: Scorer, sample: pa.Table | None = None, *, tolerance: float = 0.0, lends: Mapping[str, Scorer] | None = None
+) -> None:
     """Raise AssertionError unless the scorer keeps the contract of ``curate.scorers.scorer``.
 
     Args:
@@ -111,7 +113,11 @@ def check_scorer(scorer: Scorer, sample: pa.Table | None = None, *, tolerance: f
             None for ``sample_documents()``.
         tolerance: relative difference allowed between batches of different make-up; 0 asks for equal bits,
             which a neural model run in padded batches cannot give.
+        lends: the scorers that it ``uses`` while it fits, loaded, by name.
     """
+    lent = dict(lends or {})
+    lacking = [name for name in scorer.uses() if name not in lent]
+    assert not lacking, f"uses: it runs {', '.join(lacking)} while it fits; give check_scorer these with `lends`"
     table = sample_documents() if sample is None else sample
     wanted = _sampled_columns(scorer)
     missing = [name for name in dict.fromkeys((*scorer.inputs, *wanted)) if name not in table.column_names]
@@ -123,7 +129,7 @@ def check_scorer(scorer: Scorer, sample: pa.Table | None = None, *, tolerance: f
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise AssertionError(f"pickles to a worker: the scorer cannot be pickled: {error}") from error
     with tempfile.TemporaryDirectory(prefix="curate-contract-") as folder:
-        state = _fitted(pickled, table.select(list(wanted)) if wanted else None, Path(folder))
+        state = _fitted(pickled, table.select(list(wanted)) if wanted else None, Path(folder), FitAid(scorer=lent.__getitem__))
         case = _Case(pickled, table, state, tolerance)
         for clause in _SCORER_CLAUSES:
             clause(case)
@@ -134,7 +140,7 @@ def _sampled_columns(scorer: Scorer) -> tuple[str, ...]:
     return () if sample is None else tuple(dict.fromkeys(("doc_id", *sample.columns)))
 
 
-def _fitted(pickled: bytes, sample: pa.Table | None, folder: Path) -> Path | None:
+def _fitted(pickled: bytes, sample: pa.Table | None, folder: Path, aid: FitAid) -> Path | None:
     """The state ``fit`` writes; AssertionError when it writes other bytes the second time."""
     if sample is None:
         return None
@@ -143,7 +149,7 @@ def _fitted(pickled: bytes, sample: pa.Table | None, folder: Path) -> Path | Non
         state = folder / name
         state.mkdir()
         before = _copied(sample)
-        pickle.loads(pickled).fit(sample, state)
+        pickle.loads(pickled).fit_with(sample, state, aid)
         assert sample.equals(before), "fit: it changed the sample"
         states.append({path.relative_to(state).as_posix(): path.read_bytes() for path in sorted(state.rglob("*")) if path.is_file()})
     first, second = states

@@ -20,6 +20,7 @@ from curate.scorers.scorer import Sample, Scorer, columns
 from curate.testing import check_mixer, check_scorer, sample_documents
 
 QUESTIONS = str(Path(__file__).parent / "evaluation" / "questions.jsonl")
+LABELS = str(Path(__file__).parent / "labels" / "subjects.jsonl")
 SMALL: dict[str, list[dict[str, Any]]] = {
     "agreement": [{"columns": ["n_bytes", "source_row"]}, {"columns": ["n_bytes", "source_row"], "within_domain": True}],
     "bits_per_byte": [{"train": {"size": "llama-1m", "vocab_size": 300, "context": 32, "tokens": 2000, "batch_tokens": 512, "threads": 1}}],
@@ -34,6 +35,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     ],
     "minhash": [{}, {"ngram": 2, "bands": 3, "rows": 2, "seed": 4}],
     "ngram_perplexity": [{"order": 2}, {"order": 3, "lines": "document", "bucket_percentiles": [30, 60]}],
+    "ordinal_rater": [{"labels": LABELS}, {"labels": LABELS, "head": "classifier", "classes": 4, "held_out": 0.2}],
     "tokens": [{"vocab_size": 300}, {"vocab_size": 300, "mode": "estimate"}],
     "natural": [{}],
     "stratified": [{}],
@@ -49,11 +51,26 @@ def options_of(names: list[str]) -> list[Any]:
     return [pytest.param(name, given, id=f"{name}-{i}") for name in names for i, given in enumerate(SMALL.get(name, [None]))]
 
 
+@pytest.fixture(scope="module")
+def embedding(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """A scorer of embeddings that learned from the sample, for those that read its column or run it."""
+    state, scorer = tmp_path_factory.mktemp("embedding"), registry.build(registry.scorer_class("static_embedding"), {"dimension": 4})
+    scorer.fit(sample_documents(), state)
+    scorer.load(state)
+    return scorer
+
+
 @pytest.mark.parametrize(("name", "options"), options_of(list(registry.SCORERS)))
-def test_built_in_scorers_keep_the_contract(name: str, options: dict[str, Any] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_in_scorers_keep_the_contract(
+    name: str, options: dict[str, Any] | None, embedding: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert options is not None, f"add small options for {name} to SMALL"
     monkeypatch.setitem(SHAPES, "llama-1m", Shape("llama", 16, 1, 2))  # the smallest is too large for a test
-    check_scorer(registry.build(registry.scorer_class(name), options), tolerance=TOLERANCE.get(name, 0.0))
+    sample = sample_documents()
+    found = embedding.score(sample.select(list(embedding.inputs)).combine_chunks().to_batches()[0])
+    sample = sample.append_column(found.schema.field("vector").with_name("embedding.vector"), found["vector"])
+    scorer = registry.build(registry.scorer_class(name), options)
+    check_scorer(scorer, sample, tolerance=TOLERANCE.get(name, 0.0), lends={"embedding": embedding})
 
 
 @pytest.mark.parametrize(("name", "options"), options_of(list(registry.MIXERS)))

@@ -16,6 +16,49 @@ compiled = numba.njit(cache=True, nogil=True)
 
 
 @compiled
+def value_range(values_N):  # type: ignore[no-untyped-def]
+    """How many values are finite, and the least and greatest of those (+inf and -inf where none is)."""
+    n, low, high = 0, np.inf, -np.inf
+    for value in values_N:
+        if math.isfinite(value):
+            n += 1
+            low = min(low, value)
+            high = max(high, value)
+    return n, low, high
+
+
+@compiled
+def place_range(values_N, low, high, place_N):  # type: ignore[no-untyped-def]
+    """Values between ``low`` and ``high`` (finite, not equal) to [0, 1], beyond them to the ends; NaN where not finite."""
+    # Halved first: the distance of float64 extremes may itself overflow.
+    width = high / 2 - low / 2
+    for i in range(values_N.size):
+        value = values_N[i]
+        place = (value / 2 - low / 2) / width
+        place_N[i] = min(max(place, 0.0), 1.0) if math.isfinite(value) else np.nan
+
+
+@compiled
+def cells_of(place_N, cluster_N, n_clusters, steps, drop, cell_N):  # type: ignore[no-untyped-def]
+    """Cells of documents: cluster * (steps + 1) + the nearest step of quality.
+
+    Args:
+        place_N: quality in [0, 1], NaN where it is missing.
+        cluster_N: negative where it is missing.
+        drop: whether a document that misses one has no cell (-1); else it is at step 0, or in the cluster ``n_clusters``.
+        cell_N: int64, written.
+    """
+    for i in range(place_N.size):
+        missing = math.isnan(place_N[i])
+        cluster = np.int64(cluster_N[i])
+        if drop and (missing or cluster < 0):
+            cell_N[i] = -1
+            continue
+        step = np.int64(0) if missing else np.int64(np.rint(place_N[i] * steps))
+        cell_N[i] = (cluster if cluster >= 0 else n_clusters) * (steps + 1) + step
+
+
+@compiled
 def add_cells(cell_N, amount_N, n_C, amount_C):  # type: ignore[no-untyped-def]
     """Count documents and add amounts (both int64) to their cells; negative cells are none."""
     for i in range(cell_N.size):
@@ -77,3 +120,56 @@ def outcome_sums(weight_C, n_C, amount_C, quality_C, diversity_C, sums):  # type
         sums[5] += emitted * quality_C[i]
         sums[6] += emitted * diversity_C[i]
         sums[7] = max(sums[7], weight)
+
+
+@compiled
+def sweep_settings(settings, diversity_C, quality_C, n_C, amount_C, sums, weight_SC):  # type: ignore[no-untyped-def]
+    """What every setting comes to: ``sums`` as ``outcome_sums`` gives them (S, 8), and the weight of every cell (S, C).
+
+    Args:
+        settings: alpha, temperature, budget, cap, and 1 where documents are scaled instead of amounts (S, 5); rows of
+            zeros come out where the cap cannot hold the budget.
+    """
+    for s in range(settings.shape[0]):
+        alpha, temperature, budget, cap, by_documents = settings[s]
+        total = amount_C.sum()
+        if cap * total < budget * (1.0 - 1e-12):
+            weight_SC[s] = 0.0
+            continue
+        mass_C = n_C if by_documents > 0 else amount_C
+        _weigh(alpha / temperature, (1.0 - alpha) / temperature, diversity_C, quality_C, weight_SC[s])
+        _meet(mass_C, budget * mass_C.sum() / total, cap, weight_SC[s])
+        outcome_sums(weight_SC[s], n_C, amount_C, quality_C, diversity_C, sums[s])
+
+
+@compiled
+def _weigh(by_diversity, by_quality, diversity_C, quality_C, weight_C):  # type: ignore[no-untyped-def]
+    """Weights up to a factor, the heaviest 1."""
+    top = -np.inf
+    for c in range(weight_C.size):
+        weight_C[c] = by_diversity * diversity_C[c] + by_quality * quality_C[c]
+        top = max(top, weight_C[c])
+    for c in range(weight_C.size):
+        weight_C[c] = math.exp(weight_C[c] - top)
+
+
+@compiled
+def _meet(mass_C, total, cap, weight_C):  # type: ignore[no-untyped-def]
+    """Scale weights so that masses under them sum to ``total``, none above ``cap``.
+
+    Newton's steps on a concave, piecewise linear function from below: each is exact once no further cell is capped.
+    """
+    factor = 0.0
+    for _ in range(200):
+        met, slope = 0.0, 0.0
+        for c in range(weight_C.size):
+            if factor * weight_C[c] < cap:
+                slope += mass_C[c] * weight_C[c]
+                met += mass_C[c] * factor * weight_C[c]
+            else:
+                met += mass_C[c] * cap
+        if slope <= 0.0 or total - met <= 1e-12 * total:
+            break
+        factor += (total - met) / slope
+    for c in range(weight_C.size):
+        weight_C[c] = min(factor * weight_C[c], cap)

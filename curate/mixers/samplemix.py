@@ -25,11 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ConfigError, InfeasibleMixtureError, InputError
-from curate.kernels.cells import cell_weights
+from curate.kernels.cells import cell_weights, cells_of
 from curate.mixers.capped_weights import log_factor
 from curate.mixers.cluster_diversity import ClusterFacts, Clusters, cluster_facts, clusters_of
 from curate.mixers.copies_outcome import Outcome
-from curate.mixers.document_mixer import NO_CELL, Budget, Cells, Decision, DocumentMixer
+from curate.mixers.document_mixer import Budget, Cells, Decision, DocumentMixer
 from curate.mixers.scaling import Scale, Scaling, ValueFacts, scale_of, value_facts
 
 STEPS = (2520, 840, 360, 120, 60, 20, 10)
@@ -235,11 +235,10 @@ class SampleMix(DocumentMixer):
         quality_N = self._combined(values, learned.columns)
         if learned.combined is not None:
             quality_N = learned.combined.place(quality_N)
-        cluster_N, n_clusters = self._clusters(table), len(learned.clusters.n_K)
-        lacks_quality, lacks_cluster = np.isnan(quality_N), cluster_N < 0
-        step_N = np.rint(np.where(lacks_quality, 0.0, quality_N) * learned.steps).astype(np.int64)
-        cell_N = np.where(lacks_cluster, n_clusters, cluster_N) * (learned.steps + 1) + step_N
-        return np.where(lacks_quality | lacks_cluster, NO_CELL, cell_N) if self.missing == "drop" else cell_N
+        cell_N = np.empty(len(quality_N), np.int64)
+        n_clusters = len(learned.clusters.n_K)
+        cells_of(quality_N, self._clusters(table), n_clusters, learned.steps, self.missing == "drop", cell_N)
+        return cell_N
 
     def _combined(self, values: list[np.ndarray], scales: Sequence[Scale]) -> np.ndarray:
         """The weighted mean of scaled columns, float64 (N) in [0, 1]; NaN where one is missing."""
@@ -276,7 +275,7 @@ class SampleMix(DocumentMixer):
         made = Decision(Preferences(by_diversity, by_quality, factor, budget.max_epochs), 0.0)
         weight_C = self.weights(made, held)
         outcome = Outcome.of(weight_C, n_C, amount_C, quality_S[column_C], diversity_K[row_C], budget.max_epochs)
-        return Decision(made.parameters, outcome.amount, self._diagnostics(learned, outcome, n))
+        return Decision(made.parameters, outcome.amount, self._diagnostics(learned, outcome, n, budget))
 
     def weights(self, decision: Decision, cell_N: np.ndarray) -> np.ndarray:
         """min(cap, exp(diversity + quality + factor)) of each document's cell."""
@@ -345,7 +344,7 @@ class SampleMix(DocumentMixer):
             fix="raise the temperature or max_epochs, lower the budget, or set `on_shortage: redistribute`",
         )
 
-    def _diagnostics(self, learned: Learned, outcome: Outcome, n: int) -> dict[str, Any]:
+    def _diagnostics(self, learned: Learned, outcome: Outcome, n: int, budget: Budget) -> dict[str, Any]:
         """Facts beside the mixture."""
         scales = [*learned.columns, *([learned.combined] if learned.combined else [])]
         quality = {
@@ -359,7 +358,7 @@ class SampleMix(DocumentMixer):
             notes.append("quality is the same for all documents: it moves no weight")
         if learned.clusters.is_constant and self.alpha > 0:
             notes.append("diversity is the same for all documents: it moves no weight")
-        settings = {"alpha": self.alpha, "temperature": self.temperature, "mode": self.mode, "missing": self.missing}
+        settings = {name: getattr(self, name) for name in ("alpha", "temperature", "mode", "missing")} | {"max_epochs": budget.max_epochs}
         return {
             **settings,
             "documents": n,

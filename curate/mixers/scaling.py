@@ -12,6 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from curate.kernels.cells import place_range, value_range
+
 Scaling = Literal["range", "rank"]
 
 _SIGNIFICANT = 12
@@ -41,11 +43,11 @@ class ValueFacts:
 
 def value_facts(values_N: np.ndarray, scaling: Scaling) -> ValueFacts:
     """What one part tells of a column; values that are not finite do not count."""
-    finite = values_N[np.isfinite(values_N)]
-    if not len(finite):
-        return ValueFacts(0, np.inf, -np.inf, np.empty(0, np.int32), np.empty(0, np.int64))
-    keys, counts = np.unique(_keys(finite), return_counts=True) if scaling == "rank" else (np.empty(0, np.int32), np.empty(0, np.int64))
-    return ValueFacts(len(finite), float(finite.min()), float(finite.max()), keys, counts)
+    n, low, high = value_range(values_N)
+    keys, counts = np.empty(0, np.int32), np.empty(0, np.int64)
+    if scaling == "rank":
+        keys, counts = np.unique(_keys(values_N[np.isfinite(values_N)]), return_counts=True)
+    return ValueFacts(n, low, high, keys, counts)
 
 
 def _keys(values: np.ndarray) -> np.ndarray:
@@ -81,13 +83,13 @@ class Scale:
 
     def place(self, values_N: np.ndarray) -> np.ndarray:
         """Float64 (N) in [0, 1]; NaN where a value is not finite. Values beyond those seen go to the ends."""
+        if self.scaling == "range" and not self.is_constant:
+            place_N = np.empty(len(values_N))
+            place_range(values_N, self.low, self.high, place_N)
+            return place_N
         known = np.isfinite(values_N)
         if self.is_constant:
             return np.where(known, _CONSTANT, np.nan)
-        if self.scaling == "range":
-            # Halved first: the range of float64 extremes may itself overflow.
-            within = (values_N / 2 - self.low / 2) / (self.high / 2 - self.low / 2)
-            return np.where(known, np.clip(within, 0.0, 1.0), np.nan)
         at = np.searchsorted(self.keys, _keys(np.where(known, values_N, self.low)))
         return np.where(known, self.places[np.minimum(at, len(self.places) - 1)], np.nan)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.cells import add_cells
+from curate.kernels.length_walk import cell_sums
 from curate.mixers.document_mixer import Budget, Cells, Decision
 from curate.mixing.copies import PartGroups
 from curate.mixing.rules import ByDocument
@@ -34,10 +34,7 @@ def part_cells(task: MixTask) -> np.ndarray:
     assert isinstance(rule, ByDocument)
     rows = read_rows(task, rule.columns)
     cell_N = rule.cells(rows.table, rows.keep_N)
-    held, at = np.unique(cell_N, return_inverse=True)
-    n_E, amount_E = np.zeros(len(held), np.int64), np.zeros(len(held), np.int64)
-    add_cells(at, rows.length_N, n_E, amount_E)
-    return np.stack([held, n_E, amount_E])[:, held >= 0]
+    return cell_sums(cell_N, rows.length_N)
 
 
 @dataclass(frozen=True)

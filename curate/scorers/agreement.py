@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from curate.errors import ConfigError, InputError
 from curate.hashing import id_halves
+from curate.ranks import spearman
 from curate.scorers.scorer import Sample, Scorer, columns
 
 POINTS = 1001  # percentiles a table is sure to hold, so that interpolation errs by less than 0.001
@@ -205,19 +206,6 @@ def _domains(column: pa.Array | pa.ChunkedArray) -> list[tuple[str, np.ndarray]]
     return [(names[i], indices == i) for i in np.unique(indices).tolist()]
 
 
-def _mid_ranks(values_N: np.ndarray) -> np.ndarray:
-    """Ranks from 0.5 to N - 0.5; equal values share the mean of theirs."""
-    _, inverse, counts = np.unique(values_N, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - counts / 2)[inverse]
-
-
-def _spearman(scores_CN: np.ndarray) -> float | None:
-    """Pearson's correlation of mid-ranks; None where a score is constant."""
-    centred = [ranks - len(ranks) / 2 for ranks in map(_mid_ranks, scores_CN)]
-    norm = float(np.sqrt(np.sum(centred[0] ** 2) * np.sum(centred[1] ** 2)))
-    return round(float(np.sum(centred[0] * centred[1])) / norm, DIGITS) if norm else None
-
-
 def _agreement(scores_CN: np.ndarray, orders_CN: np.ndarray, rows: np.ndarray) -> dict[str, Any]:
     """The figures of some of the documents.
 
@@ -239,7 +227,8 @@ def _agreement(scores_CN: np.ndarray, orders_CN: np.ndarray, rows: np.ndarray) -
     for window, (low, high) in WINDOWS.items():
         kept = [(place >= low) & (place < high) for place in place_C]
         overlap[window] = round(float((kept[0] & kept[1]).sum() / kept[0].sum()), DIGITS)
-    return {"n": n, "spearman": _spearman(scores_CN[:, rows]), "overlap": overlap}
+    rho = spearman(*scores_CN[:, rows])
+    return {"n": n, "spearman": None if rho is None else round(rho, DIGITS), "overlap": overlap}
 
 
 def _table(values_N: np.ndarray) -> np.ndarray:

@@ -18,29 +18,43 @@ from curate.telling import Told, listening
 VERSION = 1
 
 
+@dataclass(frozen=True)
+class Lender:
+    """A scorer that another one runs on texts of its own while it learns."""
+
+    spec: ScorerSpec
+    learns: bool
+    accelerated: bool
+
+
 @dataclass
 class Fit(Stage):
     """Learn one scorer's state.
 
     Args:
-        lenders: the scorers it runs on texts of its own, and whether each has learned something.
+        lenders: the scorers it runs on texts of its own.
     """
 
     spec: ScorerSpec
     scorer: Scorer
     sample: Sample
-    lenders: tuple[tuple[ScorerSpec, bool], ...] = ()
+    lenders: tuple[Lender, ...] = ()
 
     def __post_init__(self) -> None:
         self.name = f"fit/{self.spec.name}"
         groups = sorted({split_name(c)[0] for c in self.sample.columns} - {""})
         # The columns of a lender stand for it: their fingerprint has the lender's identity and what it learned.
-        scored = dict.fromkeys([*(group_stage(g) for g in groups), *(f"score/{spec.name}" for spec, _ in self.lenders)])
+        scored = dict.fromkeys([*(group_stage(g) for g in groups), *(f"score/{lender.spec.name}" for lender in self.lenders)])
         self.parents = (INGEST, *scored, *(f"fit/{name}" for name in self.scorer.borrows()))
 
     def identity(self) -> dict[str, Any]:
         """The scorer's own identity."""
         return {"version": VERSION, "scorer": registry.identity(self.scorer)}
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether it, or one it runs, computes on a GPU where there is one."""
+        return self.scorer.accelerated or any(lender.accelerated for lender in self.lenders)
 
     def amount(self, run: Run) -> int:
         """Text bytes of its sample, about."""
@@ -49,7 +63,7 @@ class Fit(Stage):
 
     def shape(self, run: Run) -> Resources:
         """What learning occupies: no more CPUs than there are, whatever the number of threads."""
-        on_gpu = self.scorer.accelerated and run.device == "cuda"
+        on_gpu = self.accelerated and run.device == "cuda"
         return Resources(min(self.scorer.fit_cpus, run.engine.workers), 1.0 if on_gpu else 0.0)
 
     def run(self, run: Run) -> Outcome:
@@ -96,8 +110,8 @@ def _fit_together(stages: list[Fit], shape: Resources, run: Run) -> None:
 
 def _task(stage: Fit, run: Run) -> FitTask:
     borrowed = tuple((name, run.fingerprints[f"fit/{name}"]) for name in stage.scorer.borrows())
-    lent = tuple((spec, run.fingerprints[f"fit/{spec.name}"] if learned else None) for spec, learned in stage.lenders)
-    device = run.device if stage.scorer.accelerated else "cpu"
+    lent = tuple((lender.spec, run.fingerprints[f"fit/{lender.spec.name}"] if lender.learns else None) for lender in stage.lenders)
+    device = run.device if stage.accelerated else "cpu"
     fingerprint = run.fingerprints[stage.name]
     return FitTask(run.corpus, tuple(run.parts), stage.spec, stage.sample, fingerprint, borrowed, lent, device, run.circumstance.cache)
 
