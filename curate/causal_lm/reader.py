@@ -14,13 +14,13 @@ N documents, T tokens, W windows, P predicted tokens, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from curate.causal_lm.arithmetic import inference
 from curate.causal_lm.windows import Windows, batches, cut
 from curate.errors import InputError
 
@@ -75,7 +75,7 @@ class Reader:
         self._device = next(model.parameters()).device
         self._body: Any = model.base_model
         self._head: Any = model.get_output_embeddings()
-        with self._arithmetic():
+        with inference(self._threads):
             self.slow_because = self._differs()
 
     def prepare(self, ids: np.ndarray, offsets: np.ndarray) -> Prepared:
@@ -122,7 +122,7 @@ class Reader:
         """
         if not prepared.batches:
             return np.empty(0, np.float32)
-        with self._arithmetic():
+        with inference(self._threads):
             pieces, done, of = [], 0, sum(batch[0].numel() for batch in prepared.batches)
             for batch in prepared.batches:
                 pieces.append(self._of_batch(*(a.to(self._device, non_blocking=True) for a in batch)))
@@ -203,15 +203,3 @@ class Reader:
                 expected="a causal language model, whose predictions depend on earlier tokens only",
                 fix="name a decoder; an encoder such as BERT is none",
             )
-
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        """No gradients, and a fixed number of threads; the caller's own number comes back."""
-        torch = self._torch
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            torch.set_num_threads(before)

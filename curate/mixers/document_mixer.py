@@ -16,13 +16,14 @@ N documents of a part, C cells.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from curate.kernels.length_walk import cell_sums
 from curate.mixers.mixer import AnyMixer
 
 NO_CELL = -1
@@ -147,3 +148,45 @@ class DocumentMixer(AnyMixer, ABC):
     def statistics(self, binning: Any, learned: Any, bin_B: np.ndarray) -> pa.Table:
         """What is known of each of these bins, a row each."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """Tables that a mixer has weighed in memory.
+
+    Args:
+        learned: what made their columns comparable.
+        weights: expected copies, an array a table.
+        cells: of every document, an array a table.
+    """
+
+    learned: Any
+    decision: Decision
+    weights: list[np.ndarray]
+    cells: list[np.ndarray]
+
+
+def weigh(mixer: DocumentMixer, tables: Sequence[pa.Table], lengths: Sequence[np.ndarray], budget: Budget) -> Weighed:
+    """All rounds of a mixer over tables in memory: for notebooks and tests; a pipeline runs the same rounds over parts.
+
+    Args:
+        tables: with the columns of ``inputs``.
+        lengths: int64, of every document in the budget's unit, an array a table.
+    """
+    learned = None
+    for _ in range(mixer.rounds):
+        learned = mixer.learn([mixer.facts(table, learned) for table in tables], learned)
+    sums = [cell_sums(mixer.cells(table, learned), length) for table, length in zip(tables, lengths, strict=True)]
+    cells = gather(mixer.n_cells(learned), sums)
+    decision = mixer.decide(learned, cells, budget)
+    found = [mixer.cells(table, learned) for table in tables]
+    return Weighed(learned, decision, [mixer.weights(decision, cell_N) for cell_N in found], found)
+
+
+def gather(n_cells: int, parts: Iterable[np.ndarray]) -> Cells:
+    """What every cell holds, from the sums of parts: cell, documents, amount (3, E) each."""
+    cells = Cells(np.zeros(n_cells, np.int64), np.zeros(n_cells, np.int64))
+    for held, n_E, amount_E in parts:
+        cells.n_C[held] += n_E
+        cells.amount_C[held] += amount_E
+    return cells

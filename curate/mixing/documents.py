@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from curate.kernels.length_walk import cell_sums
-from curate.mixers.document_mixer import Budget, Cells, Decision
+from curate.mixers.document_mixer import Budget, Decision, gather
 from curate.mixing.copies import PartGroups
 from curate.mixing.rules import ByDocument
 from curate.mixing.task import MixTask, read_rows
@@ -62,10 +62,8 @@ def decide_documents(map_parts: Map, tasks: Sequence[MixTask], rule: ByDocument,
     for _ in range(mixer.rounds):
         told = map_parts(part_facts, [replace(task, rule=ByDocument(mixer, learned)) for task in tasks])
         learned = mixer.learn(told, learned)
-    cells = Cells(np.zeros(mixer.n_cells(learned), np.int64), np.zeros(mixer.n_cells(learned), np.int64))
-    for held, n_E, amount_E in map_parts(part_cells, [replace(task, rule=ByDocument(mixer, learned)) for task in tasks]):
-        cells.n_C[held] += n_E
-        cells.amount_C[held] += amount_E
+    sums = map_parts(part_cells, [replace(task, rule=ByDocument(mixer, learned)) for task in tasks])
+    cells = gather(mixer.n_cells(learned), sums)
     decision = mixer.decide(learned, cells, budget)
     return Decided(ByDocument(mixer, learned, decision, mixer.binning(learned, cells)), decision)
 

@@ -126,6 +126,7 @@ def train(
     device: str = "cpu",
     checkpoints: Checkpoints | None = None,
     report: Callable[[Progress], None] | None = None,
+    after_step: Callable[[int, PreTrainedModel], None] | None = None,
 ) -> Trained:
     """Train a model from its present weights.
 
@@ -138,6 +139,7 @@ def train(
         device: as torch names it.
         checkpoints: where to leave and take up checkpoints; None for none.
         report: called about once a second.
+        after_step: called after every step with the number of steps taken and the model, which it may read but not change.
 
     Raises:
         InputError: too little text.
@@ -147,7 +149,7 @@ def train(
     steps = n_steps if n_steps is not None else settings.n_steps(model.num_parameters(), int(streams.n_tokens.sum()))
     run = _Run(model, streams, mixture, settings, steps, device, checkpoints)
     run.take_up()
-    return run.through(report)
+    return run.through(report, after_step)
 
 
 @dataclass
@@ -184,7 +186,7 @@ class _Run:
         self._low = s.precision == "bfloat16" or (s.precision == "auto" and bf16)
         self._unread: list[_Step] = []
 
-    def through(self, report: Callable[[Progress], None] | None) -> Trained:
+    def through(self, report: Callable[[Progress], None] | None, after_step: Callable[[int, PreTrainedModel], None] | None) -> Trained:
         """Every step that is left."""
         torch, s = self._torch, self.settings
         before = torch.get_num_threads()
@@ -193,6 +195,8 @@ class _Run:
         try:
             while self.step < self.n_steps:
                 self._take_step()
+                if after_step is not None:
+                    after_step(self.step, self.model)
                 now = time.monotonic()
                 if report is not None and (now - spoke >= 1.0 or self.step == self.n_steps):
                     spoke = now

@@ -1,0 +1,246 @@
+"""Clusters: which of K groups of like documents one belongs to, and how near it lies to the middle of it.
+
+    - clusters: {embedding: embedding.vector, k: 1000}
+
+K-means over the pooled corpus, whatever the domains: learned from a bounded sample, then one pass that gives every document
+its nearest centroid. The mean ``distance`` of a cluster is its compactness, ``separation`` how far it lies from the others:
+the two that SampleMix (Xi et al. 2025) calls diversity, after Abbas et al. 2024.
+
+Suffixes: N documents, K centroids, D dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from curate.clustering import Centroids, Learned, Nearest, learn, require_faiss, separation, vectors
+from curate.clustering.vectors import FLOATS
+from curate.errors import ConfigError
+from curate.hashing import id_halves, id_keys
+from curate.scorers.scorer import Sample, Scorer, columns
+
+TYPICAL_BYTES = 4096  # of a document, for a sample that is likely to hold enough of them
+MANY = 8192  # clusters from which on a GPU pays for the way there
+LEARNED = "learned"
+"""What an embedding learned in the same pipeline states as its model."""
+
+_OUTPUTS = columns(
+    cluster=(pa.int32(), "number of the cluster, from 0", "none"),
+    distance=(pa.float32(), "Euclidean distance to the centroid", "none"),
+    separation=(pa.float32(), "mean Euclidean distance of the centroid to all others", "none"),
+)
+
+
+@dataclass
+class Clusters(Scorer):
+    """The nearest centroid of every document's embedding, exactly as float64 arithmetic finds it.
+
+    ``separation`` is the same for all documents of a cluster. All three are null where there is no embedding, or one that
+    is not finite. ``clusters.json`` in the learned state tells of the sample: documents, different embeddings, inertia
+    (mean squared distance) at the end and by iteration, and how large clusters are.
+
+    Args:
+        embedding: the column of embeddings, fixed-size lists of float16 or float32.
+        k: clusters.
+        iterations: of K-means.
+        sample_per_cluster: documents to learn from, at most, for each cluster.
+        sample_bytes: bytes of text that the documents of the sample have, of which only embeddings are read; the
+            default is 4096 for each document wanted.
+        seed: of the choice of the sample and of the first centroids.
+        threads: that learning uses; part of the result, since sums may differ by it in the last bit.
+        centroids: a folder that another run learned clusters in (``models/<scorer>``); then nothing is learned here,
+            and the options above but ``embedding`` say nothing.
+    """
+
+    embedding: str
+    k: int = 1000
+    iterations: int = 25
+    sample_per_cluster: int = 256
+    sample_bytes: int | None = None
+    seed: int = 0
+    threads: int = 2
+    centroids: str | None = None
+
+    outputs = _OUTPUTS
+
+    def __post_init__(self) -> None:
+        self._device = "cpu"
+        self._nearest: Nearest | None = None
+        self._separation_K = np.empty(0, np.float32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Hyper-parameters only: workers load the centroids."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The embedding alone."""
+        return (self.embedding,)
+
+    @property
+    def accelerated(self) -> bool:  # type: ignore[override]
+        """For thousands of clusters; the product with fewer takes no longer than bringing the embeddings to a GPU."""
+        return self.centroids is None and self.k >= MANY
+
+    @property
+    def fit_cpus(self) -> int:
+        """The threads of faiss."""
+        return self.threads
+
+    def check(self) -> None:
+        """Check hyper-parameters, and read supplied centroids once."""
+        for name in ("k", "iterations", "sample_per_cluster", "threads"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        _require(self.sample_bytes is None or self.sample_bytes > 0, "sample_bytes", self.sample_bytes, "more than 0")
+        _require(0 <= self.seed < 1 << 31, "seed", self.seed, "0 to 2147483647")
+        if self.centroids is not None:
+            Centroids.load(Path(self.centroids))
+        else:
+            require_faiss()
+
+    def artifacts(self) -> tuple[Path, ...]:
+        """The supplied clusters' files."""
+        return () if self.centroids is None else tuple(sorted(p for p in Path(self.centroids).iterdir() if p.is_file()))
+
+    def sample(self) -> Sample | None:
+        """Documents in natural proportion, without their text."""
+        if self.centroids is not None:
+            return None
+        return Sample(self.sample_bytes or self.k * self.sample_per_cluster * TYPICAL_BYTES, columns=(self.embedding,))
+
+    def reads(self, fields: Mapping[str, pa.Field]) -> None:
+        """The column holds embeddings, and those that supplied clusters were made of."""
+        field = fields[self.embedding]
+        if not _is_embedding(field.type):
+            raise ConfigError(
+                f"{self.embedding!r} holds {field.type}",
+                where="clusters.embedding",
+                expected="embeddings: fixed-size lists of float16 or float32",
+                fix="name the `vector` column of an embedding scorer, as `embedding: embedding.vector`",
+            )
+        if self.centroids is not None:
+            self._check_same(field, Centroids.load(Path(self.centroids)), self.centroids)
+
+    def _check_same(self, field: pa.Field, known: Centroids, folder: str) -> None:
+        """Distances between vectors of different embeddings mean nothing."""
+        width, here, there = known.centroids_KD.shape[1], _model(field), known.facts.get("model")
+        if field.type.list_size != width:
+            raise ConfigError(
+                f"{self.embedding!r} has {field.type.list_size} dimensions, the clusters were made of {width}",
+                where="clusters.centroids",
+                expected=f"the embedding that {folder} was made with",
+                fix="use that embedding, or leave out `centroids` to learn clusters of this one",
+            )
+        if LEARNED in (here, there):
+            raise ConfigError(
+                f"the embedding {'of this pipeline' if here == LEARNED else f'that {folder} was made with'} was learned along with the "
+                "clusters, and cannot be known to be the same",
+                where="clusters.centroids",
+                expected="clusters and documents embedded by one model, named by its files",
+                fix="give the embedding `model:` in both pipelines, or leave out `centroids`",
+            )
+        if here != there:
+            raise ConfigError(
+                f"{self.embedding!r} is made by the model {here}, the clusters by {there}",
+                where="clusters.centroids",
+                expected=f"the embedding that {folder} was made with",
+                fix="give the embedding the same `model:`, or leave out `centroids` to learn clusters of this one",
+            )
+
+    def fit(self, sample: pa.Table, state: Path) -> None:
+        """Learn the centroids.
+
+        Raises:
+            ConfigError: the column holds no embeddings.
+            InputError: fewer documents, or fewer different embeddings, than clusters.
+        """
+        field = sample.schema.field(self.embedding)
+        self.reads({self.embedding: field})
+        chosen_ND, n_offered = self._chosen(sample)
+        learned = learn(chosen_ND, self.k, iterations=self.iterations, seed=self.seed, threads=self.threads)
+        separation_K = separation(learned.centroids_KD).astype(np.float32)
+        facts = self._facts(learned) | {"embedding": self.embedding, "model": _model(field), "n_offered": n_offered, "n": len(chosen_ND)}
+        Centroids(learned.centroids_KD, separation_K, facts).save(state)
+
+    def _chosen(self, sample: pa.Table) -> tuple[np.ndarray, int]:
+        """Embeddings in a random order of documents, not more than are wanted, (N, D); and how many there were."""
+        chunks = [chunk for chunk in sample[self.embedding].chunks if len(chunk)]
+        parts = [vectors(chunk) for chunk in chunks]
+        width = sample.schema.field(self.embedding).type.list_size
+        known_N = np.concatenate([known & _finite(values) for values, known in parts] or [np.empty(0, bool)])
+        ids_N = id_halves(sample["doc_id"])
+        order_N = np.lexsort((ids_N[:, 1], ids_N[:, 0], id_keys(self.seed, "clusters", sample["doc_id"])))
+        rows = order_N[known_N[order_N]][: self.k * self.sample_per_cluster]
+        found_ND = np.empty((len(rows), width), np.float32)
+        place = 0
+        for values, _ in parts:
+            inside = np.flatnonzero((rows >= place) & (rows < place + len(values)))
+            found_ND[inside] = values[rows[inside] - place]
+            place += len(values)
+        return found_ND, int(known_N.sum())
+
+    def _facts(self, learned: Learned) -> dict[str, Any]:
+        """What ``clusters.json`` says of the learning."""
+        sizes_K = learned.sizes_K
+        return {
+            "k": self.k,
+            "dimension": learned.centroids_KD.shape[1],
+            "iterations": self.iterations,
+            "seed": self.seed,
+            "n_distinct": learned.n_distinct,
+            "inertia": learned.inertia,
+            "inertia_by_iteration": list(learned.history),
+            "sizes": {"min": int(sizes_K.min()), "max": int(sizes_K.max()), "empty": int((sizes_K == 0).sum())},
+        }
+
+    def place(self, device: str) -> None:
+        """Where the products are computed."""
+        self._device = device
+
+    def load(self, state: Path | None) -> None:
+        """Read the centroids."""
+        folder = Path(self.centroids) if self.centroids is not None else state
+        if folder is not None:
+            known = Centroids.load(folder)
+            self._nearest, self._separation_K = Nearest(known.centroids_KD, self._device), known.separation_K
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The cluster of every document; null where there is no finite embedding."""
+        if self._nearest is None:
+            raise ConfigError("no centroids are loaded", where="clusters", expected="`load` before `score`", fix="call load(state)")
+        values_ND, known_N = vectors(batch[self.embedding])
+        cluster_N, distance_N = self._nearest(values_ND)
+        lost_N = ~known_N | (cluster_N < 0)
+        apart_N = self._separation_K[np.maximum(cluster_N, 0)]
+        made = [pa.array(column, mask=lost_N) for column in (cluster_N, distance_N.astype(np.float32), apart_N)]
+        return pa.record_batch(made, schema=self.outputs)
+
+
+def _is_embedding(kind: pa.DataType) -> bool:
+    return pa.types.is_fixed_size_list(kind) and kind.value_type in FLOATS and kind.list_size > 0
+
+
+def _model(field: pa.Field) -> str | None:
+    """The identity of the model that a column of embeddings states."""
+    found = (field.metadata or {}).get(b"model")
+    return found if found is None else found.decode()
+
+
+def _finite(values_ND: np.ndarray) -> np.ndarray:
+    """Rows without infinity and NaN, (N) bool."""
+    return np.isfinite(values_ND).all(1)
+
+
+def _require(holds: bool, name: str, value: object, expected: str) -> None:
+    if not holds:
+        raise ConfigError(f"{name} cannot be {value!r}", where=f"clusters.{name}", expected=expected, fix=f"change `{name}`")
