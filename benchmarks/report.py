@@ -58,7 +58,7 @@ def page(held: dict[str, Any]) -> str:
 
 
 ORDER = [
-    *("ingest", "fasttext", "ngram", "bits_per_byte", "tokens", "filters", "dedup", "clusters", "contamination"),
+    *("ingest", "fasttext", "ngram", "bits_per_byte", "tokens", "filters", "dedup", "static_embedding", "clusters", "contamination"),
     *("emit", "stream", "engine", "memory", "mixing"),
 ]
 

@@ -29,7 +29,7 @@ def show_corpus(url: str, mix: str | None = None) -> Group:
     """Schema, counts, ledger of every stage, lineage."""
     corpus = Corpus.open(url, mix=mix)
     title = Text.assemble(("corpus ", "dim"), (url, "bold"), ("   pipeline ", "dim"), corpus.manifest.pipeline)
-    beside = [*_agreements(corpus), *_ratings(corpus), *_duplicates(corpus)]
+    beside = [*_agreements(corpus), *_ratings(corpus), *_duplicates(corpus), *_weights(corpus)]
     return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), *beside, summary(corpus, read_times(corpus.folder)))
 
 

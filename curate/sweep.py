@@ -45,7 +45,8 @@ def show_sweep(url: str, mix: str | None = None, out: Path | None = None) -> Gro
     for name, settings in varied.items():
         blocks += [*_tables(name, settings, made, sweep(statistics, settings), mixed["unit"]), Text()]
     if out is not None:
-        blocks.append(_write(out, statistics, grid(ALPHAS, TEMPERATURES, varied_budgets(total, made), made.max_epochs, made.mode)))
+        values = [[getattr(s, name) for s in settings] for name, settings in varied.items()]
+        blocks.append(_write(out, statistics, grid(*values, made.max_epochs, made.mode)))
     return Group(*blocks)
 
 
@@ -72,11 +73,6 @@ def setting_of(mixed: dict[str, Any]) -> Setting:
     """The setting a mix was made with."""
     told = mixed["diagnostics"]
     return Setting(told["alpha"], told["temperature"], mixed["budget"], told["max_epochs"], told["mode"])
-
-
-def varied_budgets(total: float, made: Setting) -> list[float]:
-    """The budgets of the grid: shares of what there is, and the mix's own."""
-    return _with([share * total for share in BUDGETS], made.budget)
 
 
 def _with(values: Sequence[float], own: float) -> list[float]:

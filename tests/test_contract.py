@@ -24,6 +24,7 @@ LABELS = str(Path(__file__).parent / "labels" / "subjects.jsonl")
 SMALL: dict[str, list[dict[str, Any]]] = {
     "agreement": [{"columns": ["n_bytes", "source_row"]}, {"columns": ["n_bytes", "source_row"], "within_domain": True}],
     "bits_per_byte": [{"train": {"size": "llama-1m", "vocab_size": 300, "context": 32, "tokens": 2000, "batch_tokens": 512, "threads": 1}}],
+    "clusters": [{"embedding": "embedding.vector", "k": 3, "iterations": 5}, {"embedding": "embedding.vector", "k": 1}],
     "contamination": [{"files": QUESTIONS}, {"files": QUESTIONS, "ngram": 5, "shortest": 4, "distinct": 3}],
     "fasttext": [
         {"label": "domain", "dim": 8, "bucket": 1000, "epoch": 2},
@@ -36,6 +37,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "minhash": [{}, {"ngram": 2, "bands": 3, "rows": 2, "seed": 4}],
     "ngram_perplexity": [{"order": 2}, {"order": 3, "lines": "document", "bucket_percentiles": [30, 60]}],
     "ordinal_rater": [{"labels": LABELS}, {"labels": LABELS, "head": "classifier", "classes": 4, "held_out": 0.2}],
+    "static_embedding": [{"dimension": 8, "buckets": 1024}, {"dimension": 8, "buckets": 1024, "ngram": 2}],
     "tokens": [{"vocab_size": 300}, {"vocab_size": 300, "mode": "estimate"}],
     "natural": [{}],
     "stratified": [{}],

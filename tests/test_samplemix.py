@@ -14,7 +14,7 @@ from curate import sampling
 from curate.errors import ConfigError, InfeasibleMixtureError, InputError
 from curate.hashing import mix64
 from curate.mixers.samplemix import SampleMix
-from tests.documents_to_mix import QUALITY, documents, table_of, weighed, weights
+from documents_to_mix import QUALITY, documents, table_of, weighed, weights
 
 seeds = st.integers(0, 2**32 - 1)
 alphas = st.sampled_from([0.0, 0.2, 0.5, 0.8, 1.0])

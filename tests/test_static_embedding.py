@@ -15,6 +15,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from real_documents import documents_by_domain
 
 from curate.documents import doc_ids, read_only, text_bytes
 from curate.errors import ConfigError, InputError
@@ -25,9 +26,8 @@ from curate.static_vectors.features import Counts, count, shift_of
 from curate.static_vectors.model import learn, weighted
 from curate.static_vectors.pooling import pooled
 from curate.testing import check_scorer, sample_documents
-from real_documents import documents_by_domain
 
-WORDS = "the court holds that section seven of the act applies ; stir onion butter flour Über 東京 3.14".split()
+WORDS = ["the", "court", "holds", "that", "section", "act", "applies", ";", "stir", "onion", "butter", "Über", "東京", "3.14"]
 
 
 def parts(texts: Sequence[str | None]) -> tuple[np.ndarray, np.ndarray]:
@@ -260,6 +260,13 @@ def test_a_sample_too_small_says_which_dimension_it_would_do_for(tmp_path: Path)
     with pytest.raises(InputError, match="in 0 dimensions only"):
         fitted(StaticEmbedding(dimension=4, buckets=1024), table([]), tmp_path)
     fitted(StaticEmbedding(dimension=3, buckets=1024), table(texts), tmp_path)
+
+
+def test_a_plan_tries_it_on_however_few_documents(tmp_path: Path) -> None:
+    rehearsed = fitted(StaticEmbedding(dimension=50, buckets=1024).rehearsal(), table(["stir the onion", "court act"]), tmp_path)  # type: ignore[arg-type]
+    made = rehearsed.score(table(["stir the court"]).to_batches()[0])
+    assert made.schema.equals(StaticEmbedding(dimension=50).outputs, check_metadata=True)
+    assert made["vector"].is_valid().to_pylist() == [True]
 
 
 def test_models_that_are_none(tmp_path: Path) -> None:

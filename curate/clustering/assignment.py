@@ -92,7 +92,7 @@ class Nearest:
             error_R = gamma * (norm_R + self._largest) * self._largest + d * _TINY
             error_R += gamma_64 * np.square(norm_R + self._largest)  # where vectors are so long that float64 errs too
             margin_R = (4 * error_R).astype(np.float32)
-        margin_R[~(np.maximum(norm_R, self._largest) * self._largest <= _HUGE)] = np.inf
+            margin_R[~(np.maximum(norm_R, self._largest) * self._largest <= _HUGE)] = np.inf
         unsure_R = np.flatnonzero(~np.isfinite(squares_R))
         margin_R[unsure_R[~np.isfinite(points_RD[unsure_R]).all(1)]] = np.nan
         return margin_R

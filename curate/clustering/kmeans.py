@@ -13,6 +13,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ def learn(vectors_ND: np.ndarray, k: int, *, iterations: int, seed: int = 0, thr
     if len(first_N) < k:
         raise _too_few(k, f"{len(first_N):,} different embeddings in {n:,} documents", "lower `k`, or raise `sample_bytes`")
     settings = {"niter": iterations, "seed": seed, "spherical": False, "min_points_per_centroid": 1, "max_points_per_centroid": n}
-    means = faiss.Kmeans(points_ND.shape[1], k, **settings)
+    means: Any = faiss.Kmeans(points_ND.shape[1], k, **settings)
     with _threads(threads):
         means.train(points_ND, init_centroids=points_ND[first_N[:k]])
     centroids_KD = means.centroids.copy()

@@ -65,7 +65,7 @@ class Decision:
 
     Args:
         parameters: from which ``weights`` computes the weight of a cell.
-        budget: what the weights emit on average, in the budget's unit.
+        budget: what was asked for, or as much as there is, in the budget's unit.
         diagnostics: JSON-able facts worth showing beside the mixture.
     """
 

@@ -68,7 +68,7 @@ class Learned:
 
 
 @dataclass(frozen=True)
-class Binning:
+class QualityBins:
     """Steps of quality gathered for what is only tried.
 
     Args:
@@ -275,7 +275,7 @@ class SampleMix(DocumentMixer):
         made = Decision(Preferences(by_diversity, by_quality, factor, budget.max_epochs), 0.0)
         weight_C = self.weights(made, held)
         outcome = Outcome.of(weight_C, n_C, amount_C, quality_S[column_C], diversity_K[row_C], budget.max_epochs)
-        return Decision(made.parameters, outcome.amount, self._diagnostics(learned, outcome, n, budget))
+        return Decision(made.parameters, wanted, self._diagnostics(learned, outcome, n, budget))
 
     def weights(self, decision: Decision, cell_N: np.ndarray) -> np.ndarray:
         """min(cap, exp(diversity + quality + factor)) of each document's cell."""
@@ -303,7 +303,7 @@ class SampleMix(DocumentMixer):
         total = self.alpha * diversity + (1 - self.alpha) * quality
         return f"{self.alpha:g} x diversity {diversity:.3f} + {1 - self.alpha:g} x quality {quality:.3f} = {total:.3f} ({where})"
 
-    def binning(self, learned: Learned, cells: Cells) -> Binning:
+    def binning(self, learned: Learned, cells: Cells) -> QualityBins:
         """Steps of quality as they are where few occur, else gathered into as many bins of about equally many documents."""
         n_S = cells.n_C.reshape(-1, learned.steps + 1).sum(axis=0)
         held = np.flatnonzero(n_S)
@@ -316,14 +316,14 @@ class SampleMix(DocumentMixer):
         bin_S = np.zeros(learned.steps + 1, np.int64)
         bin_S[held] = group
         total = np.bincount(group, weights=n_S[held])
-        return Binning(bin_S, np.bincount(group, weights=n_S[held] * held) / total / learned.steps)
+        return QualityBins(bin_S, np.bincount(group, weights=n_S[held] * held) / total / learned.steps)
 
-    def bins(self, binning: Binning, learned: Learned, cell_N: np.ndarray) -> np.ndarray:
+    def bins(self, binning: QualityBins, learned: Learned, cell_N: np.ndarray) -> np.ndarray:
         """cluster * (number of quality bins) + quality bin."""
         row_N, step_N = np.divmod(cell_N, learned.steps + 1)
         return row_N * len(binning.quality_B) + binning.bin_S[step_N]
 
-    def statistics(self, binning: Binning, learned: Learned, bin_B: np.ndarray) -> pa.Table:
+    def statistics(self, binning: QualityBins, learned: Learned, bin_B: np.ndarray) -> pa.Table:
         """Cluster (null for documents in none), quality and diversity of bins."""
         row_B, quality_B = np.divmod(bin_B, len(binning.quality_B))
         none_B = row_B == len(learned.clusters.n_K)

@@ -16,9 +16,10 @@ from curate.kernels.cells import place_range, value_range
 
 Scaling = Literal["range", "rank"]
 
-_SIGNIFICANT = 12
+_SIGNIFICANT = 16
 """Leading binary digits by which values are told apart when they are ranked."""
 _DROPPED = np.int32(24 - _SIGNIFICANT)
+_MOST_KEYS = 1 << 21  # held at a time before equal ones are added up
 _CONSTANT = 0.5  # where a scale is a point: above what is missing, and the same for all
 
 
@@ -64,7 +65,7 @@ class Scale:
 
     Args:
         scaling: ``range`` takes the least value to 0 and the greatest to 1; ``rank`` takes a value to its mid-rank, the
-            share of documents below and half of those equal in their 12 leading binary digits.
+            share of documents below and half of those equal in their 16 leading binary digits.
         n: documents it was made from.
         keys: of ``rank``, with the place of each.
     """
@@ -96,10 +97,22 @@ class Scale:
 
 def scale_of(facts: Sequence[ValueFacts], scaling: Scaling) -> Scale:
     """The scale of all parts together."""
-    keys = np.concatenate([f.keys for f in facts])
-    distinct, at = np.unique(keys, return_inverse=True)
-    counts = np.zeros(len(distinct), np.int64)
-    np.add.at(counts, at, np.concatenate([f.counts for f in facts]))
+    keys, counts = _merged(facts)
     n = sum(f.n for f in facts)
     places = (np.cumsum(counts) - counts / 2) / max(n, 1)
-    return Scale(scaling, n, min(f.low for f in facts), max(f.high for f in facts), distinct, places)
+    return Scale(scaling, n, min(f.low for f in facts), max(f.high for f in facts), keys, places)
+
+
+def _merged(facts: Sequence[ValueFacts]) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct keys of all parts in order, and how many documents have each."""
+    keys, counts, waiting = np.empty(0, np.int32), np.empty(0, np.int64), 0
+    pieces = [(keys, counts)]
+    for at, part in enumerate(facts):
+        pieces.append((part.keys, part.counts))
+        waiting += len(part.keys)
+        if waiting > _MOST_KEYS or at == len(facts) - 1:
+            keys, where = np.unique(np.concatenate([k for k, _ in pieces]), return_inverse=True)
+            counts = np.zeros(len(keys), np.int64)
+            np.add.at(counts, where, np.concatenate([c for _, c in pieces]))
+            pieces, waiting = [(keys, counts)], 0
+    return keys, counts

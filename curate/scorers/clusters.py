@@ -24,6 +24,7 @@ from curate.clustering.vectors import FLOATS
 from curate.errors import ConfigError
 from curate.hashing import id_halves, id_keys
 from curate.scorers.scorer import Sample, Scorer, columns
+from curate.static_vectors.model import identity_of
 
 TYPICAL_BYTES = 4096  # of a document, for a sample that is likely to hold enough of them
 MANY = 8192  # clusters from which on a GPU pays for the way there
@@ -54,8 +55,9 @@ class Clusters(Scorer):
             default is 4096 for each document wanted.
         seed: of the choice of the sample and of the first centroids.
         threads: that learning uses; part of the result, since sums may differ by it in the last bit.
-        centroids: a folder that another run learned clusters in (``models/<scorer>``); then nothing is learned here,
-            and the options above but ``embedding`` say nothing.
+        centroids: a folder that another run learned clusters in (``models/<scorer>``), of the same embedding; then
+            nothing is learned, and the options above but ``embedding`` say nothing. Where that run learned its
+            embedding too, this pipeline's has that one as its ``model``.
     """
 
     embedding: str
@@ -141,13 +143,15 @@ class Clusters(Scorer):
                 expected=f"the embedding that {folder} was made with",
                 fix="use that embedding, or leave out `centroids` to learn clusters of this one",
             )
-        if LEARNED in (here, there):
+        if there == LEARNED:
+            there = _learned_beside(Path(folder), str(known.facts.get("embedding")))
+        if here == LEARNED or there == LEARNED:
+            whose = "of this pipeline is learned" if here == LEARNED else f"of {folder} was learned"
             raise ConfigError(
-                f"the embedding {'of this pipeline' if here == LEARNED else f'that {folder} was made with'} was learned along with the "
-                "clusters, and cannot be known to be the same",
+                f"the embedding {whose} from its own corpus, and cannot be told to be that of the clusters",
                 where="clusters.centroids",
-                expected="clusters and documents embedded by one model, named by its files",
-                fix="give the embedding `model:` in both pipelines, or leave out `centroids`",
+                expected="documents embedded by the model that the clusters were made with",
+                fix="give the embedding `model:`, the folder beside the clusters' that it was learned in, or leave out `centroids`",
             )
         if here != there:
             raise ConfigError(
@@ -234,6 +238,14 @@ def _model(field: pa.Field) -> str | None:
     """The identity of the model that a column of embeddings states."""
     found = (field.metadata or {}).get(b"model")
     return found if found is None else found.decode()
+
+
+def _learned_beside(folder: Path, embedding: str) -> str:
+    """The identity of the embedding that was learned in the same run as clusters, from its files next to theirs."""
+    try:
+        return identity_of(folder.parent / embedding.rpartition(".")[0]).decode()
+    except OSError:
+        return LEARNED
 
 
 def _finite(values_ND: np.ndarray) -> np.ndarray:

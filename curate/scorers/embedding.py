@@ -188,7 +188,7 @@ class Embedding(Scorer):
         else:
             vectors_ND = np.zeros((len(batch), reader.width), np.float32)
             n_tokens, truncated = np.zeros(len(batch), np.int64), np.zeros(len(batch), bool)
-        _check_finite(batch, vectors_ND)
+        _check_finite(batch, vectors_ND, null)
         values = pa.array(vectors_ND.astype(np.float16).reshape(-1))
         vector = pa.FixedSizeListArray.from_arrays(values, reader.width, mask=pa.array(null | (n_tokens == 0)))
         made = [vector, pa.array(n_tokens.astype(np.int32), mask=null), pa.array(truncated, mask=null)]
@@ -202,8 +202,8 @@ class Embedding(Scorer):
         return vectors_SD[read[np.arange(len(vectors_SD)) % len(read)]] if len(read) else vectors_SD
 
 
-def _check_finite(batch: pa.RecordBatch, vectors_ND: np.ndarray) -> None:
-    bad = np.flatnonzero(~np.isfinite(vectors_ND).all(1))
+def _check_finite(batch: pa.RecordBatch, vectors_ND: np.ndarray, null: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(vectors_ND).all(1) & ~null)
     if len(bad):
         raise CurateError(
             f"the model gives {len(bad)} documents a vector that is no numbers",

@@ -2,11 +2,18 @@
 
 Hashed word counts reduced by a truncated SVD (latent semantic indexing, Deerwester et al. 1990), learned from a sample of
 the corpus: what clusters and an ordinal rater need where no encoder is at hand.
+
+On 12,000 documents of twelve domains that the model had not seen, learned from 25 MB of others (dimension 256): of the ten
+nearest, 98 % had the document's domain (96 % as the mean of domains), and 71 % its newsgroup, subject, programming language
+or the like, as the mean of eight domains. A copy that lacks three words in ten had cosine 0.96 with its original, documents
+drawn at random 0.06. Dimension 128 found 69 % of such labels, buckets 2^15 as many as 2^16 but for 0.3 %, pairs of words
+70 %, the square root of idf 69 %, Arora et al.'s weights a / (a + p) 69 %, and undivided components (see ``learn``) 71 %
+with a higher cosine of documents at random, 0.11.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +58,7 @@ class StaticEmbedding(Scorer):
     def __post_init__(self) -> None:
         self._model: StaticModel | None = None
         self._identity: bytes | None = None
+        self._pads = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Hyper-parameters only: workers load the vectors."""
@@ -107,10 +115,14 @@ class StaticEmbedding(Scorer):
             InputError: fewer different documents or words than dimensions.
         """
         data, offsets = text_bytes(sample["text"].combine_chunks())
-        learned = learn(
-            read_only(data), read_only(offsets), dimension=self.dimension, n_buckets=self.buckets, ngram=self.ngram, seed=self.seed
-        )
-        learned.save(state)
+        sizes = {"dimension": self.dimension, "n_buckets": self.buckets, "ngram": self.ngram}
+        learn(read_only(data), read_only(offsets), **sizes, seed=self.seed, pad=self._pads).save(state)
+
+    def rehearsal(self) -> StaticEmbedding:
+        """As many columns from however few documents."""
+        found = replace(self)
+        found._pads = True
+        return found
 
     def load(self, state: Path | None) -> None:
         """Read the vectors."""

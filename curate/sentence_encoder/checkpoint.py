@@ -120,7 +120,10 @@ class EncoderCheckpoint:
 
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ConfigError(
-                f"there is no device {device!r} here", where="embedding", expected="a GPU that torch sees", fix="run on cpu, or install CUDA"
+                f"there is no device {device!r} here",
+                where="embedding",
+                expected="a GPU that torch sees",
+                fix="run on cpu, or install CUDA",
             )
         model_folder.quiet()
         try:

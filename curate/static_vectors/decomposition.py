@@ -26,6 +26,9 @@ _DEPENDENT = 1e-12
 _ORTHOGONAL = 1e-14
 _MOST_SWEEPS = 60
 
+_Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Bounds, columns and values of sparse rows."""
+
 
 @dataclass(frozen=True)
 class SparseRows:
@@ -64,16 +67,13 @@ def truncated_svd(matrix: SparseRows, rank: int, *, seed: int, passes: int = 2, 
     if n_rows >= n_columns:
         values, vectors = _right_vectors(parts, n_columns, rank, width, seed, passes)
     else:  # bases are as long as the shorter side
-        turned = _transposed(*parts, n_columns)
+        turned: _Parts = _transposed(*parts, n_columns)
         values, left = _right_vectors(turned, n_rows, rank, width, seed, passes)
         vectors = _images(*turned, left)
         vectors *= np.divide(1.0, values, out=np.zeros_like(values), where=values > 0).astype(np.float32)
     largest = np.abs(vectors).argmax(axis=0)
     vectors *= np.where(vectors[largest, np.arange(rank)] < 0, np.float32(-1), np.float32(1))
     return values, vectors
-
-
-_Parts = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _right_vectors(parts: _Parts, n_columns: int, rank: int, width: int, seed: int, passes: int) -> tuple[np.ndarray, np.ndarray]:

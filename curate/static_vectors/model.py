@@ -106,11 +106,14 @@ def weighted(counts: Counts) -> tuple[SparseRows, np.ndarray]:
     return SparseRows(counts.bounds, counts.buckets, (values * scale[rows]).astype(np.float32), counts.n_buckets), idf
 
 
-def learn(data: np.ndarray, offsets: np.ndarray, *, dimension: int, n_buckets: int, ngram: int, seed: int) -> StaticModel:
+def learn(
+    data: np.ndarray, offsets: np.ndarray, *, dimension: int, n_buckets: int, ngram: int, seed: int, pad: bool = False
+) -> StaticModel:
     """Learn the vectors from a sample of documents.
 
     A bucket's vector is its row of the right singular vectors times idf, every component divided by the fourth root of
-    its singular value.
+    its singular value. A document's sum of them is then its row of the decomposed matrix in the coordinates of the SVD,
+    with the first components, which all documents share, held down.
 
     Args:
         data: uint8, UTF-8 of all documents.
@@ -119,6 +122,7 @@ def learn(data: np.ndarray, offsets: np.ndarray, *, dimension: int, n_buckets: i
         n_buckets: H, a power of two.
         ngram: 1 for words, 2 for words and pairs of neighbours.
         seed: of the decomposition's start.
+        pad: make up missing dimensions with zeros, where no result depends on them.
 
     Raises:
         InputError: the documents differ in fewer than ``dimension`` ways.
@@ -127,11 +131,13 @@ def learn(data: np.ndarray, offsets: np.ndarray, *, dimension: int, n_buckets: i
     rank = min(dimension, offsets.size - 1, n_buckets)
     values, components = truncated_svd(matrix, rank, seed=seed) if rank else (np.zeros(0), np.zeros((n_buckets, 0)))
     n_directions = int((values > LEAST_VALUE * values.max(initial=0.0)).sum())
-    if n_directions < dimension:
+    if n_directions < dimension and not pad:
         raise InputError(
             f"the sample's words tell documents apart in {n_directions} dimensions only",
             where="static_embedding.dimension",
             expected=f"{dimension} documents or more, that differ in as many words",
             fix=f"set `dimension` to {max(1, n_directions)} or less, or raise `sample_bytes`",
         )
-    return StaticModel((components * idf[:, None] * values**-EVENING).astype(np.float16), ngram)
+    vectors = np.zeros((n_buckets, dimension), np.float16)
+    vectors[:, :n_directions] = components[:, :n_directions] * idf[:, None] * (values[:n_directions] ** -EVENING).astype(np.float32)
+    return StaticModel(vectors, ngram)
