@@ -45,8 +45,8 @@ def show_sweep(url: str, mix: str | None = None, out: Path | None = None) -> Gro
     for name, settings in varied.items():
         blocks += [*_tables(name, settings, made, sweep(statistics, settings), mixed["unit"]), Text()]
     if out is not None:
-        values = [[getattr(s, name) for s in settings] for name, settings in varied.items()]
-        blocks.append(_write(out, statistics, grid(*values, made.max_epochs, made.mode)))
+        alphas, temperatures, budgets = ([float(getattr(s, name)) for s in settings] for name, settings in varied.items())
+        blocks.append(_write(out, statistics, grid(alphas, temperatures, budgets, made.max_epochs, made.mode)))
     return Group(*blocks)
 
 

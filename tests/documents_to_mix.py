@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from curate.mixers.document_mixer import Budget, Weighed, weigh
-from curate.mixers.samplemix import SampleMix
+from curate.mixers.document_mixer import Budget, learn_all
+from curate.mixers.samplemix import Learned, SampleMix
 
 QUALITY = "rater.rating"
 
@@ -39,6 +41,34 @@ def table_of(
     )
 
 
+@dataclass(frozen=True)
+class Weighed:
+    """Tables that a SampleMix has weighed."""
+
+    mixer: SampleMix
+    learned: Learned
+    weights: list[np.ndarray]
+
+    def facts(self, table: pa.Table, length: np.ndarray) -> dict[str, Any]:
+        """Its diagnostics, the table being all there is."""
+        return self.mixer.diagnostics(self.learned, statistics(self, table, length, np.zeros(len(length), np.int64), ("all",)))
+
+
+def statistics(found: Weighed, table: pa.Table, length: np.ndarray, domain_N: np.ndarray, domains: tuple[str, ...]) -> pa.Table:
+    """As a mix leaves them: sums by domain and bin, made here one document at a time."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    for d, b, size in zip(domain_N, found.mixer.bins(table, found.learned), length, strict=True):
+        if b >= 0:
+            line = rows.setdefault((int(d), int(b)), [0, 0])
+            line[0] += 1
+            line[1] += int(size)
+    keys = sorted(rows)
+    own = found.mixer.statistics(np.array([b for _, b in keys]), found.learned)
+    columns = {name: own[name] for name in own.column_names}
+    names = pa.array([domains[d] for d, _ in keys])
+    return pa.table({"domain": names, **columns, "n_documents": [rows[k][0] for k in keys], "amount": [rows[k][1] for k in keys]})
+
+
 def weights(
     table: pa.Table, length: np.ndarray, amount: float | None = None, cap: float = 1e6, redistribute: bool = True, **options: object
 ) -> np.ndarray:
@@ -57,4 +87,5 @@ def weighed(
     """All rounds over these tables."""
     mixer = SampleMix(**({"quality": QUALITY, "diversity": "clusters"} | options))  # type: ignore[arg-type]
     mixer.check()
-    return weigh(mixer, tables, lengths, Budget(amount, cap, redistribute))
+    learned = learn_all(mixer, tables, lengths, Budget(amount, cap, redistribute))
+    return Weighed(mixer, learned, [mixer.weights(table, learned) for table in tables])

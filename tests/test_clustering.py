@@ -185,9 +185,9 @@ def test_separation_is_the_mean_of_all_distances_to_others():
 def test_inertia_never_rises_and_the_history_ends_at_it():
     learned = learn(blobs(3000, 12, 40), 25, iterations=20)
     history = np.array(learned.history)
-    assert 2 <= len(history) <= 20, "faiss stops when nothing changes"
+    assert 2 <= len(history) < 20, "faiss stops when nothing changes"
     assert (np.diff(history) <= 1e-6 * history[0]).all()
-    assert learned.inertia <= history[-1] * (1 + 1e-5), "faiss adds in float32"
+    assert learned.inertia == history[-1]
     assert learned.sizes_K.sum() == 3000
 
 

@@ -24,7 +24,7 @@ from curate.errors import ConfigError, CurateError
 from curate.scorers.embedding import Embedding
 from curate.sentence_encoder import batching, reader
 from curate.testing import ODD_TEXTS, check_scorer, sample_documents
-from pipelines import configuration, hashes, run, texts
+from pipelines import configuration, run, texts
 
 HALF = 2.0**-11
 """Relative error of a number in half precision."""
@@ -213,7 +213,8 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch, abse
 def test_settings_and_columns_are_known_without_importing_the_libraries(folder: Path) -> None:
     code = (
         "import sys; from curate import registry; kind = registry.scorer_class('embedding');"
-        f"registry.build(kind, {{'model': {str(folder)!r}}}).outputs; sys.exit(' '.join({{'torch', 'transformers'}} & sys.modules.keys()) or 0)"
+        f"registry.build(kind, {{'model': {str(folder)!r}}}).outputs;"
+        "sys.exit(' '.join({'torch', 'transformers'} & sys.modules.keys()) or 0)"
     )
     environment = os.environ | {"PYTHONPATH": str(Path(registry.__file__).parents[1])}
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False, timeout=120)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from pipelines import configuration, curate, hashes, pipeline, rows, run
 
 from curate.corpus import Corpus
 from curate.errors import ConfigError, InfeasibleMixtureError
 from curate.manifest import Manifest, records
+from pipelines import configuration, curate, hashes, pipeline, rows, run
 
 SCORES = [
     {"tokens": {"vocab_size": 300, "sample_bytes": 20_000}},
@@ -124,7 +124,9 @@ def test_weights_do_not_depend_on_how_documents_lie_in_shards(raw: Path, mixed: 
     run(config)
     few, many = Corpus.open(str(tmp_path / "few")), Corpus.open(str(mixed))
     assert len(few.parts) < len(many.parts)
-    tables = [c.table(["source", "source_row", "mix.weight"]).sort_by([("source", "ascending"), ("source_row", "ascending")]) for c in (few, many)]
+    tables = [
+        c.table(["source", "source_row", "mix.weight"]).sort_by([("source", "ascending"), ("source_row", "ascending")]) for c in (few, many)
+    ]
     assert tables[0].equals(tables[1])
 
 

@@ -7,35 +7,18 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from documents_to_mix import documents, weighed
+from documents_to_mix import documents, statistics, weighed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.mixers.document_mixer import Cells, gather
-from curate.mixers.samplemix import MOST_BINS, QualityBins, SampleMix
+from curate.mixers.quality_bins import MOST_BINS
 from curate.mixers.samplemix_sweep import Setting, grid, sweep
 
 DOMAINS = ("books", "code", "web")
 
 
-def statistics(table: pa.Table, length: np.ndarray, domain_N: np.ndarray) -> pa.Table:
-    """As a mix leaves them: sums by domain and bin, made here one document at a time."""
-    mixer, found = SampleMix("rater.rating", "clusters"), weighed([table], [length])
-    cell_N = found.cells[0]
-    held, at = np.unique(cell_N, return_inverse=True)
-    sums = np.stack([held, np.bincount(at), np.bincount(at, weights=length).astype(np.int64)])
-    cells: Cells = gather(mixer.n_cells(found.learned), [sums])
-    binning: QualityBins = mixer.binning(found.learned, cells)
-    rows: dict[tuple[int, int], list[int]] = {}
-    for d, b, size in zip(domain_N, mixer.bins(binning, found.learned, cell_N), length, strict=True):
-        line = rows.setdefault((int(d), int(b)), [0, 0])
-        line[0] += 1
-        line[1] += int(size)
-    keys = sorted(rows)
-    own = mixer.statistics(binning, found.learned, np.array([b for _, b in keys]))
-    columns = {name: own[name] for name in own.column_names}
-    names = pa.array([DOMAINS[d] for d, _ in keys])
-    return pa.table({"domain": names, **columns, "n_documents": [rows[k][0] for k in keys], "amount": [rows[k][1] for k in keys]})
+def statistics_of(table: pa.Table, length: np.ndarray, domain_N: np.ndarray) -> pa.Table:
+    return statistics(weighed([table], [length]), table, length, domain_N, DOMAINS)
 
 
 def outcome(table: pa.Table, length: np.ndarray, domain_N: np.ndarray, setting: Setting) -> dict[str, float]:
@@ -50,7 +33,7 @@ def outcome(table: pa.Table, length: np.ndarray, domain_N: np.ndarray, setting: 
         mode=setting.mode,
     )
     w = found.weights[0]
-    shown = SampleMix("rater.rating", "clusters").columns(found.learned, found.cells[0])
+    shown = found.mixer.columns(table, found.learned)
     chance = {k: 0.0 for k in range(4)}
     for weight in w:
         floor = math.floor(weight)
@@ -60,6 +43,7 @@ def outcome(table: pa.Table, length: np.ndarray, domain_N: np.ndarray, setting: 
     means = {name: float((emitted * shown[name].to_numpy()).sum() / emitted.sum()) for name in ("quality", "diversity")}
     shares = {f"share:{name}": float(emitted[domain_N == d].sum() / emitted.sum()) for d, name in enumerate(DOMAINS)}
     often = dict(zip(("dropped", "once", "twice", "more"), (chance[k] / len(w) for k in range(4)), strict=True))
+    often["capped"] = float((w >= setting.max_epochs).mean())
     return {**often, **means, **shares, "heaviest": float(w.max()), "amount": float(emitted.sum())}
 
 
@@ -75,7 +59,7 @@ def test_a_sweep_tells_what_a_mix_would_do(seed: int, alpha: float, temperature:
     table, length = documents(200, classes=10, seed=seed)
     domain_N = np.random.default_rng(seed + 1).integers(0, 3, 200)
     setting = Setting(alpha, temperature, epochs * float(length.sum()), 4.0, mode)  # type: ignore[arg-type]
-    (told,) = sweep(statistics(table, length, domain_N), [setting]).to_pylist()
+    (told,) = sweep(statistics_of(table, length, domain_N), [setting]).to_pylist()
     for name, value in outcome(table, length, domain_N, setting).items():
         assert told[name] == pytest.approx(value, rel=1e-6, abs=1e-9), name
 
@@ -83,7 +67,7 @@ def test_a_sweep_tells_what_a_mix_would_do(seed: int, alpha: float, temperature:
 def test_a_continuous_quality_is_binned_and_nearly_as_right() -> None:
     table, length = documents(4000, classes=None)
     domain_N = np.random.default_rng(1).integers(0, 3, 4000)
-    found = statistics(table, length, domain_N)
+    found = statistics_of(table, length, domain_N)
     assert len(np.unique(found["quality"].to_numpy())) <= MOST_BINS
     setting = Setting(0.5, 0.2, 0.5 * float(length.sum()))
     (told,) = sweep(found, [setting]).to_pylist()
@@ -93,7 +77,7 @@ def test_a_continuous_quality_is_binned_and_nearly_as_right() -> None:
 
 def test_a_grid_has_every_combination_and_says_what_cannot_be() -> None:
     table, length = documents(300)
-    found = statistics(table, length, np.zeros(300, np.int64))
+    found = statistics_of(table, length, np.zeros(300, np.int64))
     total = float(length.sum())
     tried = grid([0.0, 1.0], [0.1, 0.2, 0.3], [total, 5 * total], 4.0, "exact")
     table = sweep(found, tried)
@@ -106,7 +90,7 @@ def test_a_grid_has_every_combination_and_says_what_cannot_be() -> None:
 def test_sweeps_sort_settings_the_way_the_paper_says() -> None:
     """More weight on diversity: more diversity and less quality; a lower temperature: a steeper preference."""
     table, length = documents(2000)
-    found = statistics(table, length, np.zeros(2000, np.int64))
+    found = statistics_of(table, length, np.zeros(2000, np.int64))
     half = 0.5 * float(length.sum())
     by_alpha = sweep(found, [Setting(a, 0.2, half) for a in (0.0, 0.25, 0.5, 0.75, 1.0)])
     assert (np.diff(by_alpha["quality"].to_numpy()) < 0).all() and (np.diff(by_alpha["diversity"].to_numpy()) > 0).all()

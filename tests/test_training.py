@@ -76,6 +76,21 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others():
     assert first.losses["nats"].to_pylist() != other.losses["nats"].to_pylist()
 
 
+def test_a_look_after_every_step_sees_its_weights_and_changes_nothing():
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def look(step: int, of: Any) -> None:
+        of.eval()
+        seen.append((step, weights(of)["model.norm.weight"]))
+        of.train()
+
+    looked = train(model(), streams(), Fixed(streams().natural), settings(), after_step=look)
+    assert [step for step, _ in seen] == list(range(1, 9))
+    assert torch.equal(seen[-1][1], weights(looked.model)["model.norm.weight"])
+    assert not torch.equal(seen[0][1], seen[1][1])
+    assert same_bits(looked, trained())
+
+
 def test_initial_weights_are_of_the_seed_and_the_callers_generator_is_left_alone():
     torch.manual_seed(77)
     wanted = torch.rand(3)

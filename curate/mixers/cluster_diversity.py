@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from curate.errors import InputError
-from curate.kernels.cells import cluster_sums
+from curate.kernels.preferences import cluster_sums
 from curate.mixers.scaling import Scaling
 
 _UNITS = 2.0**30

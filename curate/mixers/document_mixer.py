@@ -1,32 +1,30 @@
 """Mixers that weigh every document by itself; shares of domains are what comes out.
 
-Such a mixer never holds the corpus. It puts every document into a *cell*, decides one
-weight per cell from what all cells hold, and so sees a billion documents through sums:
+Such a mixer never holds the corpus. Parts tell it facts of their documents, it learns from
+the facts of all parts, and asks for others until it knows the weight of any document:
 
-    learn       columns of a part -> facts -> merged: what makes columns comparable
-    cells       columns of a part -> the cell of each document
-    decide      what each cell holds -> the weight of each cell
+    facts    columns of a part, what is learned so far -> what the part tells
+    learn    what all parts tell -> what is learned
+    weights  columns of a part, what is learned -> expected copies
 
-Facts and sums must not depend on how documents lie in parts: whole numbers, extremes, and
-nothing that is rounded on the way. Weights then have the same bits for any sharding.
-
-N documents of a part, C cells.
+Facts must not depend on how documents lie in parts: whole numbers, extremes, exact sums
+(``curate.kernels.exact_sums``), and nothing that is rounded on the way. Weights then have
+the same bits for any sharding. N documents of a part, B bins.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.length_walk import cell_sums
 from curate.mixers.mixer import AnyMixer
 
-NO_CELL = -1
+NO_BIN = -1
 
 
 @dataclass(frozen=True)
@@ -46,34 +44,6 @@ class Budget:
     unit: str = "tokens"
 
 
-@dataclass(frozen=True)
-class Cells:
-    """What every cell holds.
-
-    Args:
-        n_C: documents, int64.
-        amount_C: their length in the budget's unit, int64.
-    """
-
-    n_C: np.ndarray
-    amount_C: np.ndarray
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What a mixer decided, small enough to be sent to every worker.
-
-    Args:
-        parameters: from which ``weights`` computes the weight of a cell.
-        budget: what was asked for, or as much as there is, in the budget's unit.
-        diagnostics: JSON-able facts worth showing beside the mixture.
-    """
-
-    parameters: Any
-    budget: float
-    diagnostics: dict[str, Any] = field(default_factory=dict)
-
-
 @dataclass
 class DocumentMixer(AnyMixer, ABC):
     """Turns columns of documents into weights of documents.
@@ -82,11 +52,9 @@ class DocumentMixer(AnyMixer, ABC):
     of ``inputs`` and no row that selection dropped.
 
     Class attributes:
-        rounds: how often the documents are looked at before cells are known.
         shown: what ``columns`` gives, written beside weight and copies.
     """
 
-    rounds: ClassVar[int] = 1
     shown: ClassVar[pa.Schema] = pa.schema([])
 
     @property
@@ -98,38 +66,35 @@ class DocumentMixer(AnyMixer, ABC):
         """Raise ConfigError for columns it cannot read; called with the field of every input before any work."""
 
     @abstractmethod
-    def facts(self, table: pa.Table, learned: Any) -> Any:
+    def facts(self, table: pa.Table, length_N: np.ndarray, learned: Any) -> Any:
         """What one part tells of its documents, picklable and small.
 
         Args:
+            length_N: of every document in the budget's unit, int64.
             learned: of the round before; None in the first.
         """
 
     @abstractmethod
-    def learn(self, facts: Sequence[Any], learned: Any) -> Any:
-        """The facts of all parts, in any order, as what ``cells`` needs (or the next round)."""
-
-    @abstractmethod
-    def n_cells(self, learned: Any) -> int:
-        """How many cells there are."""
-
-    @abstractmethod
-    def cells(self, table: pa.Table, learned: Any) -> np.ndarray:
-        """The cell of every document: int64 (N), ``NO_CELL`` for one that gets no weight."""
-
-    @abstractmethod
-    def decide(self, learned: Any, cells: Cells, budget: Budget) -> Decision:
-        """One weight per cell.
+    def learn(self, facts: Sequence[Any], learned: Any, budget: Budget) -> Any:
+        """The facts of all parts, in any order, as what the next round or ``weights`` needs; picklable and small.
 
         Raises:
             InfeasibleMixtureError: the caps cannot hold the budget; with the numbers, and the knob.
         """
 
     @abstractmethod
-    def weights(self, decision: Decision, cell_N: np.ndarray) -> np.ndarray:
-        """Expected copies of every document: float64 (N), 0 where there is no cell."""
+    def is_ready(self, learned: Any) -> bool:
+        """Whether weights follow from what is learned."""
 
-    def columns(self, learned: Any, cell_N: np.ndarray) -> pa.Table:
+    @abstractmethod
+    def budget(self, learned: Any) -> float:
+        """What was asked for, or as much as there is, in the budget's unit."""
+
+    @abstractmethod
+    def weights(self, table: pa.Table, learned: Any) -> np.ndarray:
+        """Expected copies of every document: float64 (N); NaN where it cannot be weighed and is left out."""
+
+    def columns(self, table: pa.Table, learned: Any) -> pa.Table:
         """The columns of ``shown`` for every document: what its weight was made from."""
         return pa.table([], schema=self.shown)
 
@@ -137,36 +102,25 @@ class DocumentMixer(AnyMixer, ABC):
         """A row of ``inputs`` and ``shown`` in words: why its weight is what it is."""
         return ""
 
-    def binning(self, learned: Any, cells: Cells) -> Any:
-        """How cells gather in few bins, from whose sums other settings can be tried; None where there is no such thing."""
+    def bins(self, table: pa.Table, learned: Any) -> np.ndarray | None:
+        """The bin of every document, int64 (N), ``NO_BIN`` for one without weight: few, and such that other settings can be
+        tried on sums over them; None where there is no such thing."""
         return None
 
-    def bins(self, binning: Any, learned: Any, cell_N: np.ndarray) -> np.ndarray:
-        """The bin of every document that has a cell: int64."""
-        raise NotImplementedError
-
-    def statistics(self, binning: Any, learned: Any, bin_B: np.ndarray) -> pa.Table:
+    def statistics(self, bin_B: np.ndarray, learned: Any) -> pa.Table:
         """What is known of each of these bins, a row each."""
         raise NotImplementedError
 
+    def diagnostics(self, learned: Any, statistics: pa.Table | None) -> dict[str, Any]:
+        """JSON-able facts worth showing beside the mixture.
 
-@dataclass(frozen=True)
-class Weighed:
-    """Tables that a mixer has weighed in memory.
-
-    Args:
-        learned: what made their columns comparable.
-        weights: expected copies, an array a table.
-        cells: of every document, an array a table.
-    """
-
-    learned: Any
-    decision: Decision
-    weights: list[np.ndarray]
-    cells: list[np.ndarray]
+        Args:
+            statistics: domain, the columns of ``statistics``, n_documents, amount; None where there are no bins.
+        """
+        return {}
 
 
-def weigh(mixer: DocumentMixer, tables: Sequence[pa.Table], lengths: Sequence[np.ndarray], budget: Budget) -> Weighed:
+def learn_all(mixer: DocumentMixer, tables: Sequence[pa.Table], lengths: Sequence[np.ndarray], budget: Budget) -> Any:
     """All rounds of a mixer over tables in memory: for notebooks and tests; a pipeline runs the same rounds over parts.
 
     Args:
@@ -174,19 +128,7 @@ def weigh(mixer: DocumentMixer, tables: Sequence[pa.Table], lengths: Sequence[np
         lengths: int64, of every document in the budget's unit, an array a table.
     """
     learned = None
-    for _ in range(mixer.rounds):
-        learned = mixer.learn([mixer.facts(table, learned) for table in tables], learned)
-    sums = [cell_sums(mixer.cells(table, learned), length) for table, length in zip(tables, lengths, strict=True)]
-    cells = gather(mixer.n_cells(learned), sums)
-    decision = mixer.decide(learned, cells, budget)
-    found = [mixer.cells(table, learned) for table in tables]
-    return Weighed(learned, decision, [mixer.weights(decision, cell_N) for cell_N in found], found)
-
-
-def gather(n_cells: int, parts: Iterable[np.ndarray]) -> Cells:
-    """What every cell holds, from the sums of parts: cell, documents, amount (3, E) each."""
-    cells = Cells(np.zeros(n_cells, np.int64), np.zeros(n_cells, np.int64))
-    for held, n_E, amount_E in parts:
-        cells.n_C[held] += n_E
-        cells.amount_C[held] += amount_E
-    return cells
+    while learned is None or not mixer.is_ready(learned):
+        facts = [mixer.facts(table, length, learned) for table, length in zip(tables, lengths, strict=True)]
+        learned = mixer.learn(facts, learned, budget)
+    return learned

@@ -4,20 +4,14 @@
 
 over the whole pool: no domain has a weight, and domain shares are what comes out. Both
 signals are brought to [0, 1] first; diversity is one number per cluster
-(``cluster_diversity``). N documents of a part, K clusters, S quality steps.
-
-Quality is taken in steps of 1/2520, or coarser where clusters are very many: documents
-of one cluster and one step are a cell. Classes 0..9, and any other up to eleven at equal
-distances, lie on steps exactly; a continuous quality is rounded, which moves a weight by a
-factor of at most exp((1 − α) / (5040 τ)). In return everything about weights follows from
-one table of sums, to the bit, for any sharding.
+(``cluster_diversity``). N documents of a part, K clusters.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -25,76 +19,60 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ConfigError, InfeasibleMixtureError, InputError
-from curate.kernels.cells import cell_weights, cells_of
-from curate.mixers.capped_weights import log_factor
+from curate.kernels.preferences import preferences, weigh_preferences
+from curate.mixers.capped_budget import Measure, Solution, Totals, measure, totals_of
 from curate.mixers.cluster_diversity import ClusterFacts, Clusters, cluster_facts, clusters_of
-from curate.mixers.copies_outcome import Outcome
-from curate.mixers.document_mixer import Budget, Cells, Decision, DocumentMixer
+from curate.mixers.document_mixer import NO_BIN, Budget, DocumentMixer
+from curate.mixers.quality_bins import QualityBins, count_steps, quality_bins
+from curate.mixers.samplemix_sweep import Setting, sweep
 from curate.mixers.scaling import Scale, Scaling, ValueFacts, scale_of, value_facts
 
-STEPS = (2520, 840, 360, 120, 60, 20, 10)
-"""Numbers of quality steps, each with many divisors."""
-MOST_CELLS = 1 << 25
-MOST_BINS = 32
-"""Quality bins of the statistics that other settings are tried on."""
 WHERE = "mixture samplemix"
 Missing = Literal["lowest", "drop", "refuse"]
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What one part tells of its documents."""
+class Ranges:
+    """First and second round: what one part tells of its values.
+
+    Args:
+        clusters: None in the second.
+    """
 
     quality: tuple[ValueFacts, ...]
-    n_without_quality: int
-    clusters: ClusterFacts | None
+    n_without_quality: int = 0
+    clusters: ClusterFacts | None = None
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """Later rounds: what one part tells of its preferences; quality's steps in the first of them."""
+
+    measure: Measure
+    steps: np.ndarray | None
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What makes documents comparable.
+    """What is known of all documents.
 
     Args:
         columns: the scale of every quality column.
         combined: of their weighted sum, where there are several; None before it is known.
-        steps: of quality.
+        bins: of quality; None before preferences were looked at.
+        totals: of preferences, when first looked at.
+        solution: the factor of weights, as far as it is found.
+        wanted: amount to emit.
     """
 
     columns: tuple[Scale, ...]
-    combined: Scale | None
     clusters: Clusters
-    steps: int
     n_without_quality: int
-
-
-@dataclass(frozen=True)
-class QualityBins:
-    """Steps of quality gathered for what is only tried.
-
-    Args:
-        bin_S: of every step.
-        quality_B: mean quality of the documents in each bin.
-    """
-
-    bin_S: np.ndarray
-    quality_B: np.ndarray
-
-
-@dataclass(frozen=True)
-class Preferences:
-    """From which every weight follows: min(cap, exp(diversity + quality + factor)).
-
-    Args:
-        diversity_K: α · diversity / τ of every cluster, and at the end of documents in none (K + 1).
-        quality_S: (1 − α) · quality / τ of every step (S + 1).
-        factor: log λ.
-        cap: most copies on average.
-    """
-
-    diversity_K: np.ndarray
-    quality_S: np.ndarray
-    factor: float
-    cap: float
+    combined: Scale | None = None
+    bins: QualityBins | None = None
+    totals: Totals | None = None
+    solution: Solution | None = None
+    wanted: float = 0.0
 
 
 @dataclass
@@ -137,7 +115,7 @@ class SampleMix(DocumentMixer):
     def check(self) -> None:
         """Refuse an alpha outside [0, 1], a temperature or shrinkage that cannot be, and weights of columns that are no weights."""
         _within("alpha", self.alpha, 0.0, 1.0, "0.8 is the paper's; 0 is quality alone, 1 diversity alone")
-        _within("temperature", self.temperature, 1e-6, math.inf, "0.2 is usual; larger is nearer to no preference at all")
+        _within("temperature", self.temperature, 1e-3, math.inf, "0.2 is usual; larger is nearer to no preference at all")
         _within("shrinkage", self.shrinkage, 0.0, math.inf, "0 is the paper's; 5 or so keeps small clusters from extremes")
         for column, weight in self._quality.items():
             if isinstance(weight, bool) or not math.isfinite(weight) or weight == 0:
@@ -161,11 +139,6 @@ class SampleMix(DocumentMixer):
         """The quality columns and the cluster columns."""
         return (*self._quality, *(f"{self.diversity}.{name}" for name in ("cluster", "distance", "separation")))
 
-    @property
-    def rounds(self) -> int:  # type: ignore[override]
-        """A weighted sum of scaled columns is scaled again, once its range is known."""
-        return 1 if len(self._quality) == 1 else 2
-
     def reads(self, fields: Mapping[str, pa.Field]) -> None:
         """Refuse columns that are no numbers, or whose stated direction goes against the sign of their weight."""
         for column, weight in self._quality.items():
@@ -186,27 +159,48 @@ class SampleMix(DocumentMixer):
                     fix=f"write `quality: {{{column}: {-weight:g}}}`",
                 )
 
-    def facts(self, table: pa.Table, learned: Learned | None) -> Facts:
-        """Ranges and cluster sums; in a second round, the range of the weighted quality."""
+    def facts(self, table: pa.Table, length_N: np.ndarray, learned: Learned | None) -> Ranges | Preferred:
+        """Ranges and cluster sums; the range of several columns together; then preferences."""
         values = [_numbers(table[column]) for column in self._quality]
-        if learned is not None:
-            combined = self._combined(values, learned.columns)
-            return Facts((value_facts(combined, self.quality_scaling),), 0, None)
-        signed = [np.copysign(1.0, w) * v for w, v in zip(self._quality.values(), values, strict=True)]
-        lacking = ~np.logical_and.reduce([np.isfinite(v) for v in values])
-        cluster_N = self._clusters(table)
-        distance_N, separation_N = (_numbers(table[f"{self.diversity}.{name}"]) for name in ("distance", "separation"))
-        found = cluster_facts(cluster_N, distance_N, separation_N)
-        return Facts(tuple(value_facts(v, self.quality_scaling) for v in signed), int(lacking.sum()), found)
+        if learned is None:
+            signed = [np.copysign(1.0, w) * v if w < 0 else v for w, v in zip(self._quality.values(), values, strict=True)]
+            found = tuple(value_facts(v, self.quality_scaling) for v in signed)
+            lacking = len(table) - found[0].n
+            if len(values) > 1:
+                lacking = int((~np.logical_and.reduce([np.isfinite(v) for v in values])).sum())
+            distance_N, separation_N = (_numbers(table[f"{self.diversity}.{name}"]) for name in ("distance", "separation"))
+            return Ranges(found, lacking, cluster_facts(self._clusters(table), distance_N, separation_N))
+        if self._lacks_range(learned):
+            return Ranges((value_facts(self._combined(values, learned.columns), self.quality_scaling),))
+        quality_N = self._scaled(table, learned)
+        preference_N = self._preferences(table, quality_N, learned)
+        threshold = math.inf if learned.solution is None else learned.solution.threshold
+        steps = count_steps(quality_N) if learned.solution is None else None
+        return Preferred(measure(preference_N, length_N, self.mode == "paper", self.temperature, threshold), steps)
 
-    def learn(self, facts: Sequence[Facts], learned: Learned | None) -> Learned:
-        """Scales of quality and the diversity of every cluster."""
-        scales = tuple(scale_of([f.quality[i] for f in facts], self.quality_scaling) for i in range(len(facts[0].quality)))
-        if learned is not None:
-            return Learned(learned.columns, scales[0], learned.clusters, learned.steps, learned.n_without_quality)
-        found = [f.clusters for f in facts if f.clusters is not None]
+    def _lacks_range(self, learned: Learned) -> bool:
+        return len(self._quality) > 1 and learned.combined is None
+
+    def learn(self, facts: Sequence[Ranges | Preferred], learned: Learned | None, budget: Budget) -> Learned:
+        """Scales of quality and the diversity of every cluster; then the factor that meets the budget."""
+        ranges = [f for f in facts if isinstance(f, Ranges)]
+        if ranges:
+            scales = tuple(scale_of([f.quality[i] for f in ranges], self.quality_scaling) for i in range(len(ranges[0].quality)))
+            return self._of_signals(scales, ranges) if learned is None else replace(learned, combined=scales[0])
+        assert learned is not None
+        preferred = [f for f in facts if isinstance(f, Preferred)]
+        totals = totals_of([f.measure for f in preferred])
+        if learned.solution is not None:
+            return replace(learned, solution=learned.solution.after(totals))
+        solution, wanted = self._start(totals, budget)
+        bins = quality_bins([f.steps for f in preferred if f.steps is not None])
+        return replace(learned, bins=bins, totals=totals, wanted=wanted, solution=solution.after(totals))
+
+    def _of_signals(self, scales: tuple[Scale, ...], ranges: Sequence[Ranges]) -> Learned:
+        """What the first round teaches; refuses documents without signals where they are to be refused."""
+        found = [f.clusters for f in ranges if f.clusters is not None]
         clusters = clusters_of(found, self.diversity_scaling, self.shrinkage, f"{WHERE}: {self.diversity}")
-        without = sum(f.n_without_quality for f in facts)
+        without = sum(f.n_without_quality for f in ranges)
         n = int(clusters.n_K.sum()) + clusters.n_missing
         if without == n:
             raise InputError(
@@ -222,75 +216,69 @@ class SampleMix(DocumentMixer):
                 expected=f"both for all {n:,} documents",
                 fix="select documents that have them, or set `missing: lowest` or `drop`",
             )
-        steps = next((s for s in STEPS if (len(clusters.n_K) + 1) * (s + 1) <= MOST_CELLS), STEPS[-1])
-        return Learned(scales, None, clusters, steps, without)
+        return Learned(scales, clusters, without)
 
-    def n_cells(self, learned: Learned) -> int:
-        """Clusters, one more for documents in none, times steps."""
-        return (len(learned.clusters.n_K) + 1) * (learned.steps + 1)
+    def _start(self, totals: Totals, budget: Budget) -> tuple[Solution, float]:
+        """The equation to solve, and the amount it emits; refuses one that has no solution."""
+        if not totals.amount:
+            raise InfeasibleMixtureError(
+                "no document has both a quality and a cluster", where=WHERE, expected="at least one", fix="set `missing: lowest`"
+            )
+        wanted = float(totals.amount) if budget.amount is None else budget.amount
+        if budget.max_epochs * totals.amount < wanted * (1 - 1e-12):
+            raise _infeasible(totals.amount, wanted, budget)
+        mass = wanted if self.mode == "exact" else totals.n * wanted / totals.amount
+        solution = Solution(mass, budget.max_epochs, self.temperature)
+        if not budget.redistribute:
+            self._refuse_over_cap(totals, mass, budget)
+        return solution, wanted
 
-    def cells(self, table: pa.Table, learned: Learned) -> np.ndarray:
-        """cluster * (steps + 1) + step of quality."""
-        values = [_numbers(table[column]) for column in self._quality]
-        quality_N = self._combined(values, learned.columns)
-        if learned.combined is not None:
-            quality_N = learned.combined.place(quality_N)
-        cell_N = np.empty(len(quality_N), np.int64)
-        n_clusters = len(learned.clusters.n_K)
-        cells_of(quality_N, self._clusters(table), n_clusters, learned.steps, self.missing == "drop", cell_N)
-        return cell_N
+    def is_ready(self, learned: Learned) -> bool:
+        """Whether the factor is found."""
+        return learned.solution is not None and learned.solution.is_settled
+
+    def budget(self, learned: Learned) -> float:
+        """What was asked for, or as much as there is of what can be weighed."""
+        return learned.wanted
+
+    def weights(self, table: pa.Table, learned: Learned) -> np.ndarray:
+        """min(cap, exp((preference - 1) / temperature + factor)); NaN for a document that is dropped."""
+        assert learned.solution is not None
+        preference_N = self._preferences(table, self._scaled(table, learned), learned)
+        weight_N = np.empty(len(table))
+        weigh_preferences(preference_N, self.temperature, learned.solution.factor, learned.solution.cap, weight_N)
+        return weight_N
+
+    def columns(self, table: pa.Table, learned: Learned) -> pa.Table:
+        """Quality and diversity as weights saw them: 0 for what is missing, both null for a document that is dropped."""
+        quality_N, cluster_N = self._scaled(table, learned), self._clusters(table)
+        diversity_N = np.append(learned.clusters.diversity_K, 0.0)[cluster_N]  # -1, for no cluster, is the last
+        none_N = (np.isnan(quality_N) | (cluster_N < 0)) & (self.missing == "drop")
+        shown = np.nan_to_num(quality_N, nan=0.0).astype(np.float32), diversity_N.astype(np.float32)
+        return pa.table([pa.array(values, mask=none_N) for values in shown], schema=self.shown)
+
+    def _scaled(self, table: pa.Table, learned: Learned) -> np.ndarray:
+        """Quality in [0, 1], NaN where it is missing."""
+        quality_N = self._combined([_numbers(table[column]) for column in self._quality], learned.columns)
+        return quality_N if learned.combined is None else learned.combined.place(quality_N)
+
+    def _preferences(self, table: pa.Table, quality_N: np.ndarray, learned: Learned) -> np.ndarray:
+        preference_N = np.empty(len(table))
+        preferences(quality_N, self._clusters(table), learned.clusters.diversity_K, self.alpha, self.missing == "drop", preference_N)
+        return preference_N
 
     def _combined(self, values: list[np.ndarray], scales: Sequence[Scale]) -> np.ndarray:
         """The weighted mean of scaled columns, float64 (N) in [0, 1]; NaN where one is missing."""
         weights = list(self._quality.values())
+        placed = [s.place(-v if w < 0 else v) for w, v, s in zip(weights, values, scales, strict=True)]
+        if len(placed) == 1:
+            return placed[0]
         total = math.fsum(map(abs, weights))
-        parts = [abs(w) / total * s.place(np.copysign(1.0, w) * v) for w, v, s in zip(weights, values, scales, strict=True)]
-        return np.sum(parts, axis=0) if len(parts) > 1 else scales[0].place(np.copysign(1.0, weights[0]) * values[0])
+        return np.asarray(np.sum([abs(w) / total * place for w, place in zip(weights, placed, strict=True)], axis=0))
 
     def _clusters(self, table: pa.Table) -> np.ndarray:
-        """Cluster of every document, -1 for none."""
-        return pc.fill_null(table[f"{self.diversity}.cluster"].cast(pa.int64()), -1).to_numpy()
-
-    def decide(self, learned: Learned, cells: Cells, budget: Budget) -> Decision:
-        """Solve for the factor that meets the budget under the cap."""
-        held = np.flatnonzero(cells.n_C)
-        n_C, amount_C = cells.n_C[held], cells.amount_C[held]
-        n, amount = int(n_C.sum()), int(amount_C.sum())
-        if not amount:
-            raise InfeasibleMixtureError(
-                "no document has both a quality and a cluster", where=WHERE, expected="at least one", fix="set `missing: lowest`"
-            )
-        wanted = float(amount) if budget.amount is None else budget.amount
-        if budget.max_epochs * amount < wanted * (1 - 1e-12):
-            raise _infeasible(amount, wanted, budget)
-        diversity_K = np.append(learned.clusters.diversity_K, 0.0)
-        quality_S = np.arange(learned.steps + 1) / learned.steps
-        by_diversity, by_quality = diversity_K * (self.alpha / self.temperature), quality_S * ((1 - self.alpha) / self.temperature)
-        row_C, column_C = np.divmod(held, learned.steps + 1)
-        preference_C = by_diversity[row_C] + by_quality[column_C]
-        mass_C, total = (amount_C, wanted) if self.mode == "exact" else (n_C, n * wanted / amount)
-        if not budget.redistribute:
-            self._refuse_over_cap(preference_C, mass_C, total, budget)
-        factor = log_factor(preference_C, mass_C, total, budget.max_epochs)
-        made = Decision(Preferences(by_diversity, by_quality, factor, budget.max_epochs), 0.0)
-        weight_C = self.weights(made, held)
-        outcome = Outcome.of(weight_C, n_C, amount_C, quality_S[column_C], diversity_K[row_C], budget.max_epochs)
-        return Decision(made.parameters, wanted, self._diagnostics(learned, outcome, n, budget))
-
-    def weights(self, decision: Decision, cell_N: np.ndarray) -> np.ndarray:
-        """min(cap, exp(diversity + quality + factor)) of each document's cell."""
-        made: Preferences = decision.parameters
-        weight_N = np.empty(len(cell_N))
-        cell_weights(cell_N, made.diversity_K, made.quality_S, made.factor, made.cap, weight_N)
-        return weight_N
-
-    def columns(self, learned: Learned, cell_N: np.ndarray) -> pa.Table:
-        """Quality and diversity as weights saw them; null for a document without a cell."""
-        none_N = cell_N < 0
-        row_N, step_N = np.divmod(np.maximum(cell_N, 0), learned.steps + 1)
-        diversity_K = np.append(learned.clusters.diversity_K, 0.0).astype(np.float32)
-        shown = (step_N / learned.steps).astype(np.float32), diversity_K[row_N]
-        return pa.table([pa.array(values, mask=none_N) for values in shown], schema=self.shown)
+        """Cluster of every document, int32 (N), -1 for none."""
+        return np.asarray(pc.fill_null(table[f"{self.diversity}.cluster"].cast(pa.int32()), -1).to_numpy())
 
     def reason(self, row: Mapping[str, Any]) -> str:
         """The parts of a document's preference, e.g. ``0.8 x diversity 0.93 + 0.2 x quality 0.11 = 0.766 (cluster 17)``."""
@@ -303,70 +291,64 @@ class SampleMix(DocumentMixer):
         total = self.alpha * diversity + (1 - self.alpha) * quality
         return f"{self.alpha:g} x diversity {diversity:.3f} + {1 - self.alpha:g} x quality {quality:.3f} = {total:.3f} ({where})"
 
-    def binning(self, learned: Learned, cells: Cells) -> QualityBins:
-        """Steps of quality as they are where few occur, else gathered into as many bins of about equally many documents."""
-        n_S = cells.n_C.reshape(-1, learned.steps + 1).sum(axis=0)
-        held = np.flatnonzero(n_S)
-        if len(held) > MOST_BINS:
-            before = np.cumsum(n_S[held]) - n_S[held]
-            group = (before * MOST_BINS // n_S.sum()).astype(np.int64)
-            _, group = np.unique(group, return_inverse=True)
-        else:
-            group = np.arange(len(held))
-        bin_S = np.zeros(learned.steps + 1, np.int64)
-        bin_S[held] = group
-        total = np.bincount(group, weights=n_S[held])
-        return QualityBins(bin_S, np.bincount(group, weights=n_S[held] * held) / total / learned.steps)
+    def bins(self, table: pa.Table, learned: Learned) -> np.ndarray:
+        """(cluster + 1) * (number of quality bins) + quality bin."""
+        assert learned.bins is not None
+        quality_N, cluster_N = self._scaled(table, learned), self._clusters(table)
+        bin_N = (cluster_N.astype(np.int64) + 1) * len(learned.bins.quality_B) + learned.bins.of(quality_N)
+        return np.where(np.isnan(quality_N) | (cluster_N < 0), NO_BIN, bin_N) if self.missing == "drop" else bin_N
 
-    def bins(self, binning: QualityBins, learned: Learned, cell_N: np.ndarray) -> np.ndarray:
-        """cluster * (number of quality bins) + quality bin."""
-        row_N, step_N = np.divmod(cell_N, learned.steps + 1)
-        return row_N * len(binning.quality_B) + binning.bin_S[step_N]
-
-    def statistics(self, binning: QualityBins, learned: Learned, bin_B: np.ndarray) -> pa.Table:
+    def statistics(self, bin_B: np.ndarray, learned: Learned) -> pa.Table:
         """Cluster (null for documents in none), quality and diversity of bins."""
-        row_B, quality_B = np.divmod(bin_B, len(binning.quality_B))
-        none_B = row_B == len(learned.clusters.n_K)
-        diversity_K = np.append(learned.clusters.diversity_K, 0.0)
-        columns = pa.array(row_B.astype(np.int32), mask=none_B), binning.quality_B[quality_B], diversity_K[row_B]
-        return pa.table(dict(zip(("cluster", "quality", "diversity"), columns, strict=True)))
+        assert learned.bins is not None
+        row_B, quality_B = np.divmod(bin_B, len(learned.bins.quality_B))
+        diversity_B = np.append(learned.clusters.diversity_K, 0.0)[row_B - 1]
+        cluster_B = pa.array((row_B - 1).astype(np.int32), mask=row_B == 0)
+        return pa.table({"cluster": cluster_B, "quality": learned.bins.quality_B[quality_B], "diversity": diversity_B})
 
-    def _refuse_over_cap(self, preference_C: np.ndarray, mass_C: np.ndarray, total: float, budget: Budget) -> None:
+    def diagnostics(self, learned: Learned, statistics: pa.Table | None) -> dict[str, Any]:
+        """Settings, signals, and what is expected of weights: from the statistics, as a sweep would tell it."""
+        assert learned.solution is not None and learned.totals is not None and statistics is not None
+        solution, scale = learned.solution, learned.combined or learned.columns[-1]
+        made = Setting(self.alpha, self.temperature, learned.wanted, solution.cap, self.mode)
+        # What there is, beside what the mix makes of it: every document once.
+        flat = replace(made, temperature=1e9, budget=float(learned.totals.amount))
+        (expected, before) = sweep(statistics, [made, flat]).to_pylist()
+        ends = [_weight_of(p, solution) for p in (learned.totals.highest, learned.totals.lowest)]
+        told = {name: expected[name] for name in ("amount", "dropped", "once", "twice", "more", "capped", "quality", "diversity")}
+        told |= {f"{name}_before": before[name] for name in ("quality", "diversity")} | {"heaviest": ends[0], "lightest": ends[1]}
+        quality = {
+            "columns": {
+                c: {"weight": w, "low": s.low, "high": s.high} for (c, w), s in zip(self._quality.items(), learned.columns, strict=True)
+            },
+            "without_quality": learned.n_without_quality,
+            "constant": scale.is_constant,
+        }
+        notes = []
+        if scale.is_constant and self.alpha < 1:
+            notes.append("quality is the same for all documents: it moves no weight")
+        if learned.clusters.is_constant and self.alpha > 0:
+            notes.append("diversity is the same for all documents: it moves no weight")
+        settings = {name: getattr(self, name) for name in ("alpha", "temperature", "mode", "missing")} | {"max_epochs": solution.cap}
+        documents = {"documents": learned.totals.n, "expected": told, "quality": quality, "clusters": learned.clusters.facts()}
+        return {**settings, **documents, "notes": notes}
+
+    def _refuse_over_cap(self, totals: Totals, mass: float, budget: Budget) -> None:
         """Where pouring over is not wanted, no document may need more copies than the cap."""
-        log_heaviest = log_factor(preference_C, mass_C, total, math.inf) + float(preference_C.max())
+        log_heaviest = (totals.highest - 1) / self.temperature + math.log(mass) - math.log(totals.below)
         if log_heaviest <= math.log(budget.max_epochs) + 1e-9:
             return
-        heaviest = math.exp(min(log_heaviest, 300.0))
         raise InfeasibleMixtureError(
-            f"the heaviest documents would be seen {heaviest:,.2f} times",
+            f"the heaviest documents would be seen {math.exp(min(log_heaviest, 300.0)):,.2f} times",
             where=f"{WHERE}: alpha {self.alpha:g}, temperature {self.temperature:g}",
             expected=f"at most max_epochs = {budget.max_epochs:g}",
             fix="raise the temperature or max_epochs, lower the budget, or set `on_shortage: redistribute`",
         )
 
-    def _diagnostics(self, learned: Learned, outcome: Outcome, n: int, budget: Budget) -> dict[str, Any]:
-        """Facts beside the mixture."""
-        scales = [*learned.columns, *([learned.combined] if learned.combined else [])]
-        quality = {
-            "columns": {c: {"weight": w, "low": s.low, "high": s.high} for (c, w), s in zip(self._quality.items(), scales, strict=False)},
-            "without_quality": learned.n_without_quality,
-            "constant": scales[-1].is_constant,
-            "steps": learned.steps,
-        }
-        notes = []
-        if scales[-1].is_constant and self.alpha < 1:
-            notes.append("quality is the same for all documents: it moves no weight")
-        if learned.clusters.is_constant and self.alpha > 0:
-            notes.append("diversity is the same for all documents: it moves no weight")
-        settings = {name: getattr(self, name) for name in ("alpha", "temperature", "mode", "missing")} | {"max_epochs": budget.max_epochs}
-        return {
-            **settings,
-            "documents": n,
-            "expected": asdict(outcome),
-            "quality": quality,
-            "clusters": learned.clusters.facts(),
-            "notes": notes,
-        }
+
+def _weight_of(preference: float, solution: Solution) -> float:
+    """Of one preference."""
+    return min(solution.cap, math.exp(min((preference - 1) / solution.temperature + solution.factor, 300.0)))
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

@@ -17,12 +17,12 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.cells import sweep_settings
+from curate.kernels.settings_sweep import sweep_settings
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 TEMPERATURES = (0.05, 0.1, 0.2, 0.4, 0.8)
 BUDGETS = (0.25, 0.5, 1.0, 2.0, 4.0)  # times what there is
-_SUMS = 8
+_SUMS = 9
 BLOCK = 32
 """Settings whose weights are held at a time."""
 
@@ -57,9 +57,10 @@ def sweep(statistics: pa.Table, settings: Sequence[Setting]) -> pa.Table:
         statistics: domain, quality, diversity, n_documents, amount.
 
     Returns:
-        A row a setting: its fields; ``feasible``; shares of documents ``dropped``, seen ``once``, ``twice``, ``more``
-        often; ``quality`` and ``diversity``, means over what is emitted, weighted by length; ``heaviest`` weight;
-        ``amount`` emitted; and ``share:<domain>`` of it. All null where the caps cannot hold the budget.
+        A row a setting: its fields; ``feasible``; shares of documents ``dropped``, seen ``once``, ``twice``, ``more`` often,
+        and ``capped``, at the cap; ``quality`` and ``diversity``, means over what is emitted, weighted by length;
+        ``heaviest`` weight; ``amount`` emitted; and ``share:<domain>`` of it. Figures are null where the caps cannot hold
+        the budget.
     """
     quality, diversity = (statistics[name].to_numpy() for name in ("quality", "diversity"))
     pairs, cell_E = np.unique(np.stack([diversity, quality]), axis=1, return_inverse=True)
@@ -92,6 +93,7 @@ def _table(settings: Sequence[Setting], sums: np.ndarray, shares: np.ndarray, n:
     }
     columns["feasible"] = pa.array(feasible)
     measured = {name: sums[:, i] / n for i, name in enumerate(("dropped", "once", "twice", "more"))}
+    measured["capped"] = sums[:, 8] / n
     measured |= {"quality": sums[:, 5] / safe, "diversity": sums[:, 6] / safe, "heaviest": sums[:, 7], "amount": emitted}
     measured |= {f"share:{name}": shares[:, d] / safe for d, name in enumerate(names)}
     return pa.table(columns | {name: pa.array(values, mask=~feasible) for name, values in measured.items()})

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from curate.kernels.cells import place_range, value_range
+from curate.kernels.preferences import place_range, value_range
 
 Scaling = Literal["range", "rank"]
 

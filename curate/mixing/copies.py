@@ -12,6 +12,7 @@ import pyarrow as pa
 from curate import sampling
 from curate.corpus import SidecarWriter
 from curate.hashing import row_keys
+from curate.kernels.length_walk import cell_sums
 from curate.manifest import Ledger, Record
 from curate.mixing.rules import ByDocument, Rule
 from curate.mixing.task import MixTask, Rows, read_rows
@@ -46,25 +47,25 @@ class PartGroups:
     Args:
         groups: lengths of fractions, per walk.
         expected_D: expected amount per domain, in units of 2^-24.
-        bins: domain, bin, documents, amount (4, E) of a mixer of documents that gathers cells in bins; else empty.
+        bins: domain, bin, documents, amount (4, E) of a mixer of documents that gathers them in bins.
     """
 
     groups: LengthGroups
     expected_D: list[int]
-    bins: np.ndarray
+    bins: np.ndarray | None = None
 
 
 def part_groups(task: MixTask) -> PartGroups:
     """Fractions per (walk, length), and expected amounts, under the decided weights."""
     rule = _rule(task)
     rows = read_rows(task, rule.columns)
-    fixed, cell_N = _weighed(rule, rows)
+    fixed = np.maximum(rule.fixed(rows.table, rows.domain_N, rows.keep_N), 0)
     groups = sampling.length_groups(_walk(rule, rows), rows.length_N, fixed)
     expected = [0] * len(task.domains)
     for d in np.unique(rows.domain_N).tolist():
         own = rows.domain_N == d
-        expected[d] = int(((fixed[own] >> (32 - _UNIT_BITS)) * rows.length_N[own]).sum())
-    return PartGroups(groups, expected, _bins(rule, rows, cell_N))
+        expected[d] = int(((fixed[own] >> (sampling.FRACTION_BITS - _UNIT_BITS)) * rows.length_N[own]).sum())
+    return PartGroups(groups, expected, _bins(rule, rows) if isinstance(rule, ByDocument) else None)
 
 
 def expected_amounts(groups: Iterable[PartGroups]) -> np.ndarray:
@@ -83,25 +84,16 @@ def _walk(rule: Rule, rows: Rows) -> np.ndarray:
     return rows.domain_N if rule.walks is None else np.zeros(len(rows.domain_N), np.int64)
 
 
-def _weighed(rule: Rule, rows: Rows) -> tuple[np.ndarray, np.ndarray | None]:
-    """Fixed-point weights, and the cells they come from where there are such."""
-    if isinstance(rule, ByDocument):
-        cell_N = rule.cells(rows.table, rows.keep_N)
-        return rule.fixed_of(cell_N), cell_N
-    return rule.fixed(rows.table, rows.domain_N, rows.keep_N), None
-
-
-def _bins(rule: Rule, rows: Rows, cell_N: np.ndarray | None) -> np.ndarray:
+def _bins(rule: ByDocument, rows: Rows) -> np.ndarray | None:
     """Documents and amount of every domain and bin."""
-    if not isinstance(rule, ByDocument) or cell_N is None or rule.binning is None:
-        return np.empty((4, 0), np.int64)
-    held = cell_N >= 0
-    bins = rule.mixer.bins(rule.binning, rule.learned, cell_N[held])
+    kept_bins = rule.bins(rows.table, rows.keep_N)
+    if kept_bins is None:
+        return None
+    held = kept_bins >= 0
+    bins, domain, length = kept_bins[held], rows.domain_N[rows.keep_N][held], rows.length_N[rows.keep_N][held]
     width = int(bins.max(initial=0)) + 1
-    keys, at = np.unique(rows.domain_N[held] * width + bins, return_inverse=True)
-    amount = np.zeros(len(keys), np.int64)
-    np.add.at(amount, at, rows.length_N[held])
-    return np.stack([keys // width, keys % width, np.bincount(at, minlength=len(keys)), amount])
+    keys, n, amount = cell_sums(domain * width + bins, length)
+    return np.stack([keys // width, keys % width, n, amount])
 
 
 def write_copies(task: MixTask) -> list[list[Any]]:
@@ -112,21 +104,21 @@ def write_copies(task: MixTask) -> list[list[Any]]:
     """
     rule = _rule(task)
     rows = read_rows(task, ["doc_id", "source", "source_row", *rule.columns])
-    fixed, cell_N = _weighed(rule, rows)
+    fixed = rule.fixed(rows.table, rows.domain_N, rows.keep_N)
+    left_out, fixed = fixed < 0, np.maximum(fixed, 0)
     key = row_keys(task.seed, f"copies/{task.mix}", rows.table)
     copies = sampling.copies(_walk(rule, rows), rows.length_N, key, fixed, task.starts_G)
     table = pa.table([(fixed / sampling.ONE).astype(np.float32), copies.astype(np.int16)], schema=WEIGHTS)
-    if isinstance(rule, ByDocument) and cell_N is not None:
-        for field, column in zip(rule.mixer.shown, rule.mixer.columns(rule.learned, cell_N).columns, strict=True):
+    if isinstance(rule, ByDocument):
+        for field, column in zip(rule.mixer.shown, rule.shown(rows.table, rows.keep_N).columns, strict=True):
             table = table.append_column(field, column)
     with SidecarWriter(task.corpus, "mix", task.part.name, table.schema, mix=task.mix) as sidecar:
         sidecar.write(rows.table["doc_id"], table)
     taken = copies > 0
-    no_cell = np.zeros_like(taken) if cell_N is None else cell_N < 0
     dropped = {
         "deselected": int((~rows.keep_N).sum()),
-        "no_signal": int((rows.keep_N & no_cell).sum()),
-        "weight_zero": int((rows.keep_N & ~no_cell & (fixed == 0)).sum()),
+        "no_signal": int(left_out.sum()),
+        "weight_zero": int((rows.keep_N & ~left_out & (fixed == 0)).sum()),
         "not_sampled": int((rows.keep_N & (fixed > 0) & ~taken).sum()),
     }
     ledger = Ledger(len(copies), int(taken.sum()), {reason: n for reason, n in dropped.items() if n})
@@ -167,7 +159,7 @@ def _extremes(rule: ByDocument, rows: Rows, weights: pa.Table, key_N: np.ndarray
                 "domain": line["domain"],
                 "n_bytes": line["n_bytes"],
                 "copies": line["copies"],
-                "reason": rule.reason(line),
+                "reason": rule.mixer.reason(line),
             }
             for row, line in zip(chosen.tolist(), lines, strict=True)
         ]

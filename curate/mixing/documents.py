@@ -1,19 +1,18 @@
-"""The rounds of a mixer that weighs documents: facts, cells, a decision; and its statistics.
+"""The rounds of a mixer that weighs documents, over the parts of a corpus; and its statistics.
 
-Everything that crosses from parts to the driver is small: ranges, sums, whole numbers.
+Everything that crosses from parts to the driver is small: ranges, histograms, exact sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from curate.kernels.length_walk import cell_sums
-from curate.mixers.document_mixer import Budget, Decision, gather
+from curate.mixers.document_mixer import Budget
 from curate.mixing.copies import PartGroups
 from curate.mixing.rules import ByDocument
 from curate.mixing.task import MixTask, read_rows
@@ -25,32 +24,13 @@ def part_facts(task: MixTask) -> Any:
     """What one part tells the mixer of its documents."""
     rule = task.rule
     assert isinstance(rule, ByDocument)
-    return rule.mixer.facts(read_rows(task, rule.columns).kept(rule.columns), rule.learned)
-
-
-def part_cells(task: MixTask) -> np.ndarray:
-    """Cell, documents and amount of every cell the part has documents in: int64 (3, E)."""
-    rule = task.rule
-    assert isinstance(rule, ByDocument)
     rows = read_rows(task, rule.columns)
-    cell_N = rule.cells(rows.table, rows.keep_N)
-    return cell_sums(cell_N, rows.length_N)
+    length_N = rows.length_N if rows.keep_N.all() else rows.length_N[rows.keep_N]
+    return rule.mixer.facts(rows.kept(rule.columns), length_N, rule.learned)
 
 
-@dataclass(frozen=True)
-class Decided:
-    """A rule that knows its weights.
-
-    Args:
-        decision: what the mixer decided, with its diagnostics.
-    """
-
-    rule: ByDocument
-    decision: Decision
-
-
-def decide_documents(map_parts: Map, tasks: Sequence[MixTask], rule: ByDocument, budget: Budget) -> Decided:
-    """Run the mixer's rounds over all parts.
+def learn_documents(map_parts: Map, tasks: Sequence[MixTask], rule: ByDocument, budget: Budget) -> ByDocument:
+    """Run the mixer's rounds over all parts, until it knows the weight of any document.
 
     Args:
         map_parts: applies a function to every task, on whatever workers there are.
@@ -58,29 +38,26 @@ def decide_documents(map_parts: Map, tasks: Sequence[MixTask], rule: ByDocument,
     Raises:
         CurateError: as the mixer raises it: missing signals it refuses, a budget out of reach.
     """
-    mixer, learned = rule.mixer, None
-    for _ in range(mixer.rounds):
-        told = map_parts(part_facts, [replace(task, rule=ByDocument(mixer, learned)) for task in tasks])
-        learned = mixer.learn(told, learned)
-    sums = map_parts(part_cells, [replace(task, rule=ByDocument(mixer, learned)) for task in tasks])
-    cells = gather(mixer.n_cells(learned), sums)
-    decision = mixer.decide(learned, cells, budget)
-    return Decided(ByDocument(mixer, learned, decision, mixer.binning(learned, cells)), decision)
+    while rule.learned is None or not rule.mixer.is_ready(rule.learned):
+        told = map_parts(part_facts, [replace(task, rule=rule) for task in tasks])
+        rule = ByDocument(rule.mixer, rule.mixer.learn(told, rule.learned, budget))
+    return rule
 
 
-def statistics_table(rule: ByDocument, domains: Sequence[str], parts: Sequence[PartGroups]) -> pa.Table:
+def statistics_table(rule: ByDocument, domains: Sequence[str], parts: Sequence[PartGroups]) -> pa.Table | None:
     """Documents and amounts by domain and bin of all parts: what other settings can be tried on.
 
     Returns:
-        domain, the mixer's columns of a bin, n_documents, amount; ordered by domain and bin.
+        domain, the mixer's columns of a bin, n_documents, amount; ordered by domain and bin. None where a mixer has no bins.
     """
-    found = np.concatenate([part.bins for part in parts], axis=1)
+    if any(part.bins is None for part in parts):
+        return None
+    found = np.concatenate([part.bins for part in parts if part.bins is not None], axis=1)
     width = int(found[1].max(initial=0)) + 1
     keys, at = np.unique(found[0] * width + found[1], return_inverse=True)
     sums = np.zeros((2, len(keys)), np.int64)
     np.add.at(sums[0], at, found[2])
     np.add.at(sums[1], at, found[3])
-    own = rule.mixer.statistics(rule.binning, rule.learned, keys % width)
+    own = rule.mixer.statistics(keys % width, rule.learned)
     names = pa.DictionaryArray.from_arrays(pa.array((keys // width).astype(np.int32)), pa.array(list(domains)))
-    columns = {"domain": names, **{name: own[name] for name in own.column_names}, "n_documents": sums[0], "amount": sums[1]}
-    return pa.table(columns)
+    return pa.table({"domain": names, **{name: own[name] for name in own.column_names}, "n_documents": sums[0], "amount": sums[1]})

@@ -5,7 +5,6 @@ N documents of one part, D domains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from curate import sampling
-from curate.mixers.document_mixer import NO_CELL, Decision, DocumentMixer
+from curate.mixers.document_mixer import DocumentMixer
+
+LEFT_OUT = -1
+"""The weight of a document that its mixer cannot weigh."""
 
 
 class Rule(Protocol):
@@ -30,7 +32,7 @@ class Rule(Protocol):
         ...
 
     def fixed(self, table: pa.Table, domain_N: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
-        """Weights in units of 2^-32 copies: int64 (N), 0 for what is not kept."""
+        """Weights in units of 2^-32 copies: int64 (N), 0 for what is not kept, LEFT_OUT for what cannot be weighed."""
         ...
 
 
@@ -52,15 +54,11 @@ class ByDocument:
     """A mixer weighs documents.
 
     Args:
-        learned: what makes columns comparable; None before it is known.
-        decision: from which weights follow; None before it is known.
-        binning: how the mixer gathers cells in bins, for statistics.
+        learned: what it knows of all documents; None before anything is known.
     """
 
     mixer: DocumentMixer
     learned: Any = None
-    decision: Decision | None = None
-    binning: Any = None
     # One walk for all: a document's copies must not depend on what its domain is called.
     walks: tuple[str, ...] | None = ("",)
 
@@ -69,22 +67,25 @@ class ByDocument:
         """Those of the mixer."""
         return self.mixer.inputs
 
-    def cells(self, table: pa.Table, keep_N: np.ndarray) -> np.ndarray:
-        """The cell of every document: int64 (N), NO_CELL for what is not kept."""
-        kept = table.select(list(self.columns)).filter(pa.array(keep_N))
-        cell_N = np.full(len(keep_N), NO_CELL, np.int64)
-        cell_N[keep_N] = self.mixer.cells(kept, self.learned)
-        return cell_N
-
     def fixed(self, table: pa.Table, domain_N: np.ndarray, keep_N: np.ndarray) -> np.ndarray:
         """See Rule."""
-        return self.fixed_of(self.cells(table, keep_N))
+        weight_N = np.zeros(len(keep_N))
+        weight_N[keep_N] = self.mixer.weights(_kept(table, self.columns, keep_N), self.learned)
+        return np.where(np.isnan(weight_N), LEFT_OUT, sampling.fixed_point(np.nan_to_num(weight_N, nan=0.0)))
 
-    def fixed_of(self, cell_N: np.ndarray) -> np.ndarray:
-        """Weights of cells in units of 2^-32 copies."""
-        assert self.decision is not None
-        return sampling.fixed_point(self.mixer.weights(self.decision, cell_N))
+    def shown(self, table: pa.Table, keep_N: np.ndarray) -> pa.Table:
+        """What weights were made from; null for what is not kept."""
+        found = self.mixer.columns(_kept(table, self.columns, keep_N), self.learned)
+        if keep_N.all():
+            return found
+        at = np.cumsum(keep_N) - 1
+        return found.take(pa.array(at, pa.int64(), mask=~keep_N))
 
-    def reason(self, row: Mapping[str, Any]) -> str:
-        """Why a document has its weight."""
-        return self.mixer.reason(row)
+    def bins(self, table: pa.Table, keep_N: np.ndarray) -> np.ndarray | None:
+        """The bin of every document that is kept."""
+        return self.mixer.bins(_kept(table, self.columns, keep_N), self.learned)
+
+
+def _kept(table: pa.Table, columns: tuple[str, ...], keep_N: np.ndarray) -> pa.Table:
+    chosen = table.select(list(columns))
+    return chosen if keep_N.all() else chosen.filter(pa.array(keep_N))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ class _Decided:
 
     rule: ByDomain | ByDocument
     budget: float
-    diagnostics: dict[str, Any]
+    diagnostics: dict[str, Any] = field(default_factory=dict)
     asked_D: np.ndarray | None = None
 
 
@@ -83,18 +83,20 @@ class MixStage(Stage):
         found = run.pending(self.name, list(parts))[1]
         diagnostics = dict(decided.diagnostics)
         if isinstance(decided.rule, ByDocument):
+            statistics = self._write_statistics(run, decided.rule, domains, groups)
+            diagnostics |= decided.rule.mixer.diagnostics(decided.rule.learned, statistics)
             diagnostics |= mixing.extremes_of(record.totals["extremes"] for record in found.values())
-            self._write_statistics(run, decided.rule, domains, groups)
         plan = _plan(domains, sums, groups, decided.asked_D)
         totals = {"unit": self.unit, "mixer": self.config.use, "budget": decided.budget, "plan": plan, "diagnostics": diagnostics}
         return Outcome(total_ledger(found), list(parts), totals)
 
-    def _write_statistics(self, run: Run, rule: ByDocument, domains: tuple[str, ...], groups: list[PartGroups]) -> None:
+    def _write_statistics(self, run: Run, rule: ByDocument, domains: tuple[str, ...], groups: list[PartGroups]) -> pa.Table | None:
         """What other settings of the mixer can be tried on, without a look at documents."""
-        if rule.binning is None:
-            return
-        with run.corpus.create(statistics_path(self.config.name)) as file:
-            pq.write_table(mixing.statistics_table(rule, domains, groups), file, compression="zstd")
+        table = mixing.statistics_table(rule, domains, groups)
+        if table is not None:
+            with run.corpus.create(statistics_path(self.config.name)) as file:
+                pq.write_table(table, file, compression="zstd")
+        return table
 
     @property
     def unit(self) -> str:
@@ -123,8 +125,8 @@ class MixStage(Stage):
         if isinstance(self.mixer, DocumentMixer):
             if budget.max_epochs > mixing.MOST_COPIES:
                 raise _too_many("a document", budget.max_epochs)
-            found = mixing.decide_documents(run.engine.map, tasks, ByDocument(self.mixer), budget)
-            return _Decided(found.rule, found.decision.budget, found.decision.diagnostics)
+            rule = mixing.learn_documents(run.engine.map, tasks, ByDocument(self.mixer), budget)
+            return _Decided(rule, self.mixer.budget(rule.learned))
         assert isinstance(self.mixer, Mixer)
         return self._of_domains(self.mixer, domains, sums, budget)
 

@@ -1,0 +1,108 @@
+"""Experiments with trained models: what is planted, how signals are judged, and the tables that pages quote."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc_csv
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.experiments import perplexity_pruning, planting, ranking, samplemix, samplemix_report
+from curate.hashing import doc_id
+
+METHODS = Path(__file__).parents[1] / "docs/methods"
+
+
+def pool(n: int, *domains: str) -> pa.Table:
+    """Documents of 40 words that no other document has."""
+    texts = [" ".join(f"d{i}w{j}" for j in range(40)) for i in range(n)]
+    ids = pa.array([doc_id(text.encode()) for text in texts], pa.binary(16))
+    return pa.table({"doc_id": ids, "text": texts, "domain": [domains[i % len(domains)] for i in range(n)]})
+
+
+def by_kind(before: pa.Table, after: pa.Table, kind: str) -> list[tuple[str, str, str]]:
+    """(domain, text before, text after) of one kind."""
+    rows = zip(
+        after["planted"].to_pylist(), after["domain"].to_pylist(), before["text"].to_pylist(), after["text"].to_pylist(), strict=True
+    )
+    return [row[1:] for row in rows if row[0] == kind]
+
+
+def test_planted_shares_are_met_and_others_are_let_be():
+    before = pool(2000, "a", "b")
+    after = planting.plant(before, 3, {"shuffled": 0.3, "copied": 0.3})
+    n = {kind: after["planted"].to_pylist().count(kind) for kind in ("", "shuffled", "copied", "boilerplate")}
+    assert abs(n["shuffled"] - 600) < 80
+    assert abs(n["copied"] - 600) < 80
+    assert n["boilerplate"] == 0
+    assert all(text == made for _, text, made in by_kind(before, after, ""))
+    assert after["domain"].to_pylist() == before["domain"].to_pylist()
+
+
+def test_shuffled_documents_keep_their_words_and_lose_their_order():
+    before = pool(200, "a")
+    for _, text, made in by_kind(before, planting.plant(before, 0, {"shuffled": 0.5}), "shuffled"):
+        assert made != text
+        assert sorted(made.split()) == sorted(text.split())
+
+
+def test_copies_are_near_copies_of_few_documents_of_their_domain():
+    before = pool(1000, "a", "b")
+    after = planting.plant(before, 0, {"shuffled": 0.2, "copied": 0.4})
+    clean = {text: domain for domain, text, _ in by_kind(before, after, "")}
+    of: dict[str, int] = {}
+    for domain, text, made in by_kind(before, after, "copied"):
+        words = set(made.split())
+        source = max(clean, key=lambda one: len(words & set(one.split())))
+        assert clean[source] == domain
+        assert len(words & set(source.split())) >= 34  # of 40: 3 % are changed on average
+        assert words - set(source.split()) <= set(text.split())
+        of[source] = of.get(source, 0) + 1
+    assert max(of.values()) <= planting.COPIES
+    assert sum(of.values()) / len(of) > 0.8 * planting.COPIES
+
+
+def test_a_share_of_the_words_moves_and_the_others_stay():
+    text = " ".join(map(str, range(4000)))
+    moved = [a != b for a, b in zip(text.split(), planting.shuffled(text, np.uint64(9), 1 / 3).split(), strict=True)]
+    assert 0.29 < np.mean(moved) < 0.37
+    assert planting.shuffled(text, np.uint64(9), 0.0) == text
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=30).filter(lambda v: len({b for _, b in v}) == 2))
+def test_auc_is_the_chance_over_all_pairs(values: list[tuple[int, bool]]):
+    score, wanted = np.array([v for v, _ in values]), np.array([b for _, b in values])
+    pairs = [(a > b) + (a == b) / 2 for a in score[wanted] for b in score[~wanted]]
+    assert ranking.auc(score, wanted) == pytest.approx(np.mean(pairs))
+
+
+def test_a_group_of_one_kind_says_nothing_about_the_others():
+    score, wanted = np.array([1.0, 2.0, 5.0, 1.0]), np.array([False, True, True, True])
+    assert ranking.within(score, wanted, np.array(["a", "a", "b", "b"])) == 1.0
+
+
+@pytest.mark.parametrize(("target", "steps"), [(3.0, 20.0), (2.5, 25.0), (2.0, 30.0), (1.9, None), (5.0, 10.0)])
+def test_steps_to_a_loss_lie_between_two_evaluations(target: float, steps: float | None):
+    assert samplemix_report.steps_to({10: 4.0, 20: 3.0, 30: 2.0}, target) == steps
+
+
+@pytest.mark.parametrize(
+    ("report", "results", "page", "quoted"),
+    [
+        (perplexity_pruning.report, perplexity_pruning.RESULTS, "perplexity_pruning.md", r"\| (held_out|eval)"),
+        (samplemix_report.report, samplemix.RESULTS, "samplemix.md", r"\| .*\d"),
+    ],
+)
+def test_a_page_quotes_what_its_experiment_prints(report, results: Path, page: str, quoted: str):
+    text = (METHODS / page).read_text()
+    printed = [line for line in report(pc_csv.read_csv(results)).splitlines() if re.match(quoted, line)]
+    assert len(printed) > 40
+    assert not [line for line in printed if line not in text]
