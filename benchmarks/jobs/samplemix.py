@@ -14,10 +14,9 @@ from benchmarks.harness import Result, child
 from benchmarks.job import Run
 from curate import sampling
 from curate.hashing import mix64
-from curate.mixers.document_mixer import Budget, gather
+from curate.mixers.document_mixer import Budget, learn_all
 from curate.mixers.samplemix import SampleMix
 from curate.mixers.samplemix_sweep import grid, sweep
-from curate.mixing.documents import cell_sums
 
 PER_PART = 100_000
 N_CLUSTERS = 1000
@@ -45,13 +44,12 @@ def _parts(table: pa.Table, *arrays: np.ndarray) -> list[tuple[Any, ...]]:
 def _curate(table: pa.Table, length: np.ndarray, key: np.ndarray, made: np.ndarray) -> None:
     """What the mix stage does with parts, but for reading and writing them; copies (uint8) into ``made``."""
     parts = _parts(table, length, key)
-    learned = MIXER.learn([MIXER.facts(part, None) for part, _, _ in parts], None)
-    sums = (cell_sums(MIXER.cells(part, learned), own) for part, own, _ in parts)
-    decision = MIXER.decide(learned, gather(MIXER.n_cells(learned), sums), Budget(0.5 * float(length.sum()), 4.0))
+    tables, lengths = [part for part, _, _ in parts], [own for _, own, _ in parts]
+    learned = learn_all(MIXER, tables, lengths, Budget(0.5 * float(length.sum()), 4.0))
     walk = np.zeros(PER_PART, np.int64)
 
     def fixed(part: pa.Table) -> np.ndarray:
-        return sampling.fixed_point(MIXER.weights(decision, MIXER.cells(part, learned)))
+        return sampling.fixed_point(MIXER.weights(part, learned))
 
     groups = [sampling.length_groups(walk[: len(own)], own, fixed(part)) for part, own, _ in parts]
     starts = sampling.walk_starts(groups, [""], 7)
@@ -72,14 +70,14 @@ def compare(n_documents: int, repeats: int) -> dict[str, Any]:
     """Both sides by turns in this process."""
     table, length, key = _documents(n_documents)
     quality, cluster = table["rater.rating"].to_numpy(), table["clusters.cluster"].to_numpy()
-    diversity_K = MIXER.learn([MIXER.facts(part, None) for (part,) in _parts(table)], None).clusters.diversity_K
+    budget = 0.5 * float(length.sum())
+    diversity_K = learn_all(MIXER, [table], [length], Budget(budget, 4.0)).clusters.diversity_K
     ours, theirs = np.empty(n_documents, np.uint8), np.empty(n_documents, np.uint8)
     works = {
         "curate, ranges to copies over parts": lambda: _curate(table, length, key, ours),
         "one numpy pass, independent draws": lambda: _numpy(quality, cluster, length, diversity_K, theirs),
     }
     readings = in_turns(works, repeats)
-    budget = 0.5 * float(length.sum())
     misses = [abs(float((made.astype(np.int64) * length).sum()) - budget) / float(length.max()) for made in (ours, theirs)]
     return {"readings": readings, "misses": misses, "same_share": float((ours == theirs).mean())}
 

@@ -11,8 +11,6 @@ import math
 import numba
 import numpy as np
 
-from curate.kernels.exact_sums import add_bits
-
 compiled = numba.njit(cache=True, nogil=True)
 
 
@@ -82,38 +80,35 @@ def weigh_preferences(preference_N, temperature, factor, cap, weight_N):  # type
 
 
 @compiled
-def measure_preferences(preference_N, length_N, by_documents, temperature, threshold, limbs, buckets, sums, edges):  # type: ignore[no-untyped-def]
-    """What the budget's equation needs of a part.
+def preference_histogram(preference_N, length_N, by_documents, temperature, units, rest_units, mass_B, weight_B, rest_B, sums, edges):  # type: ignore[no-untyped-def]
+    """Mass and weight of equal intervals of preference; NaN preferences do not count.
 
     Args:
         by_documents: whether a document's mass is 1 instead of its length.
-        threshold: preferences from here on are at the cap.
-        limbs: exact sum of mass * exp((preference - min(threshold, 1)) / temperature) below the threshold, added to.
-        buckets: mass of equal intervals of [0, 1], added to.
-        sums: documents, amount, and mass from the threshold on (int64), added to.
-        edges: greatest preference below the threshold, least from it on, and least and greatest of all; updated.
+        units: weights are added as whole numbers of 1 / units, so that no order of summation shows; and what that
+            rounds off as whole numbers of 1 / (units * rest_units).
+        mass_B: int64, added to.
+        weight_B: mass * exp((preference - upper end of the interval) / temperature) in units, int64, added to.
+        rest_B: what remains of it, int64, added to.
+        sums: documents and amount (int64), added to.
+        edges: least and greatest preference, updated.
     """
-    n_buckets = buckets.size
-    reference = min(threshold, 1.0)
-    one = np.empty(1)
-    bits = one.view(np.int64)
+    n_buckets = mass_B.size
     for i in range(preference_N.size):
         preference = preference_N[i]
         if math.isnan(preference):
             continue
         mass = np.int64(1) if by_documents else length_N[i]
+        bucket = min(np.int64(preference * n_buckets), n_buckets - 1)
+        mass_B[bucket] += mass
+        weight = mass * units * math.exp((preference - (bucket + 1) / n_buckets) / temperature)
+        whole = np.int64(weight)
+        weight_B[bucket] += whole
+        rest_B[bucket] += np.int64(np.rint((weight - whole) * rest_units))
         sums[0] += 1
         sums[1] += length_N[i]
-        buckets[min(np.int64(preference * n_buckets), n_buckets - 1)] += mass
-        edges[2] = min(edges[2], preference)
-        edges[3] = max(edges[3], preference)
-        if preference >= threshold:
-            sums[2] += mass
-            edges[1] = min(edges[1], preference)
-        else:
-            edges[0] = max(edges[0], preference)
-            one[0] = mass * math.exp((preference - reference) / temperature)
-            add_bits(bits[0], limbs)
+        edges[0] = min(edges[0], preference)
+        edges[1] = max(edges[1], preference)
 
 
 @compiled

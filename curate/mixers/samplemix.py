@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from curate.errors import ConfigError, InfeasibleMixtureError, InputError
 from curate.kernels.preferences import preferences, weigh_preferences
-from curate.mixers.capped_budget import Measure, Solution, Totals, measure, totals_of
+from curate.mixers.capped_budget import Histogram, Solution, histogram, in_bucket, together
 from curate.mixers.cluster_diversity import ClusterFacts, Clusters, cluster_facts, clusters_of
 from curate.mixers.document_mixer import NO_BIN, Budget, DocumentMixer
 from curate.mixers.quality_bins import QualityBins, count_steps, quality_bins
@@ -46,10 +46,14 @@ class Ranges:
 
 @dataclass(frozen=True)
 class Preferred:
-    """Later rounds: what one part tells of its preferences; quality's steps in the first of them."""
+    """Third round: what one part tells of its preferences, and of the steps of quality."""
 
-    measure: Measure
-    steps: np.ndarray | None
+    histogram: Histogram
+    steps: np.ndarray
+
+
+Capped = tuple[np.ndarray, np.ndarray]
+"""Fourth round, where documents are capped: preferences of the interval that decides, and their masses."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Learned:
         columns: the scale of every quality column.
         combined: of their weighted sum, where there are several; None before it is known.
         bins: of quality; None before preferences were looked at.
-        totals: of preferences, when first looked at.
+        preferences: of all documents.
         solution: the factor of weights, as far as it is found.
         wanted: amount to emit.
     """
@@ -70,7 +74,7 @@ class Learned:
     n_without_quality: int
     combined: Scale | None = None
     bins: QualityBins | None = None
-    totals: Totals | None = None
+    preferences: Histogram | None = None
     solution: Solution | None = None
     wanted: float = 0.0
 
@@ -159,7 +163,7 @@ class SampleMix(DocumentMixer):
                     fix=f"write `quality: {{{column}: {-weight:g}}}`",
                 )
 
-    def facts(self, table: pa.Table, length_N: np.ndarray, learned: Learned | None) -> Ranges | Preferred:
+    def facts(self, table: pa.Table, length_N: np.ndarray, learned: Learned | None) -> Ranges | Preferred | Capped:
         """Ranges and cluster sums; the range of several columns together; then preferences."""
         values = [_numbers(table[column]) for column in self._quality]
         if learned is None:
@@ -174,14 +178,14 @@ class SampleMix(DocumentMixer):
             return Ranges((value_facts(self._combined(values, learned.columns), self.quality_scaling),))
         quality_N = self._scaled(table, learned)
         preference_N = self._preferences(table, quality_N, learned)
-        threshold = math.inf if learned.solution is None else learned.solution.threshold
-        steps = count_steps(quality_N) if learned.solution is None else None
-        return Preferred(measure(preference_N, length_N, self.mode == "paper", self.temperature, threshold), steps)
+        if learned.solution is None:
+            return Preferred(histogram(preference_N, length_N, self.mode == "paper", self.temperature), count_steps(quality_N))
+        return in_bucket(preference_N, length_N, self.mode == "paper", learned.solution.bucket)
 
     def _lacks_range(self, learned: Learned) -> bool:
         return len(self._quality) > 1 and learned.combined is None
 
-    def learn(self, facts: Sequence[Ranges | Preferred], learned: Learned | None, budget: Budget) -> Learned:
+    def learn(self, facts: Sequence[Ranges | Preferred | Capped], learned: Learned | None, budget: Budget) -> Learned:
         """Scales of quality and the diversity of every cluster; then the factor that meets the budget."""
         ranges = [f for f in facts if isinstance(f, Ranges)]
         if ranges:
@@ -189,12 +193,13 @@ class SampleMix(DocumentMixer):
             return self._of_signals(scales, ranges) if learned is None else replace(learned, combined=scales[0])
         assert learned is not None
         preferred = [f for f in facts if isinstance(f, Preferred)]
-        totals = totals_of([f.measure for f in preferred])
-        if learned.solution is not None:
-            return replace(learned, solution=learned.solution.after(totals))
-        solution, wanted = self._start(totals, budget)
-        bins = quality_bins([f.steps for f in preferred if f.steps is not None])
-        return replace(learned, bins=bins, totals=totals, wanted=wanted, solution=solution.after(totals))
+        if not preferred:
+            assert learned.solution is not None
+            return replace(learned, solution=learned.solution.after_bucket([f for f in facts if isinstance(f, tuple)]))
+        found = together([f.histogram for f in preferred])
+        solution, wanted = self._start(found, budget)
+        bins = quality_bins([f.steps for f in preferred])
+        return replace(learned, bins=bins, preferences=found, wanted=wanted, solution=solution)
 
     def _of_signals(self, scales: tuple[Scale, ...], ranges: Sequence[Ranges]) -> Learned:
         """What the first round teaches; refuses documents without signals where they are to be refused."""
@@ -218,20 +223,19 @@ class SampleMix(DocumentMixer):
             )
         return Learned(scales, clusters, without)
 
-    def _start(self, totals: Totals, budget: Budget) -> tuple[Solution, float]:
-        """The equation to solve, and the amount it emits; refuses one that has no solution."""
-        if not totals.amount:
+    def _start(self, found: Histogram, budget: Budget) -> tuple[Solution, float]:
+        """The factor, as far as the histogram tells it, and the amount it emits; refuses a budget that cannot be met."""
+        if not found.amount:
             raise InfeasibleMixtureError(
                 "no document has both a quality and a cluster", where=WHERE, expected="at least one", fix="set `missing: lowest`"
             )
-        wanted = float(totals.amount) if budget.amount is None else budget.amount
-        if budget.max_epochs * totals.amount < wanted * (1 - 1e-12):
-            raise _infeasible(totals.amount, wanted, budget)
-        mass = wanted if self.mode == "exact" else totals.n * wanted / totals.amount
-        solution = Solution(mass, budget.max_epochs, self.temperature)
+        wanted = float(found.amount) if budget.amount is None else budget.amount
+        if budget.max_epochs * found.amount < wanted * (1 - 1e-12):
+            raise _infeasible(found.amount, wanted, budget)
+        mass = wanted if self.mode == "exact" else found.n * wanted / found.amount
         if not budget.redistribute:
-            self._refuse_over_cap(totals, mass, budget)
-        return solution, wanted
+            self._refuse_over_cap(Solution(mass, math.inf, self.temperature).after_histogram(found).log_weight(found.highest), budget)
+        return Solution(mass, budget.max_epochs, self.temperature).after_histogram(found), wanted
 
     def is_ready(self, learned: Learned) -> bool:
         """Whether the factor is found."""
@@ -278,7 +282,8 @@ class SampleMix(DocumentMixer):
 
     def _clusters(self, table: pa.Table) -> np.ndarray:
         """Cluster of every document, int32 (N), -1 for none."""
-        return np.asarray(pc.fill_null(table[f"{self.diversity}.cluster"].cast(pa.int32()), -1).to_numpy())
+        column = table[f"{self.diversity}.cluster"].cast(pa.int32())
+        return np.asarray((pc.fill_null(column, -1) if column.null_count else column).to_numpy())
 
     def reason(self, row: Mapping[str, Any]) -> str:
         """The parts of a document's preference, e.g. ``0.8 x diversity 0.93 + 0.2 x quality 0.11 = 0.766 (cluster 17)``."""
@@ -308,13 +313,13 @@ class SampleMix(DocumentMixer):
 
     def diagnostics(self, learned: Learned, statistics: pa.Table | None) -> dict[str, Any]:
         """Settings, signals, and what is expected of weights: from the statistics, as a sweep would tell it."""
-        assert learned.solution is not None and learned.totals is not None and statistics is not None
-        solution, scale = learned.solution, learned.combined or learned.columns[-1]
+        assert learned.solution is not None and learned.preferences is not None and statistics is not None
+        solution, found, scale = learned.solution, learned.preferences, learned.combined or learned.columns[-1]
         made = Setting(self.alpha, self.temperature, learned.wanted, solution.cap, self.mode)
         # What there is, beside what the mix makes of it: every document once.
-        flat = replace(made, temperature=1e9, budget=float(learned.totals.amount))
+        flat = replace(made, temperature=1e9, budget=float(found.amount))
         (expected, before) = sweep(statistics, [made, flat]).to_pylist()
-        ends = [_weight_of(p, solution) for p in (learned.totals.highest, learned.totals.lowest)]
+        ends = [_weight_of(p, solution) for p in (found.highest, found.lowest)]
         told = {name: expected[name] for name in ("amount", "dropped", "once", "twice", "more", "capped", "quality", "diversity")}
         told |= {f"{name}_before": before[name] for name in ("quality", "diversity")} | {"heaviest": ends[0], "lightest": ends[1]}
         quality = {
@@ -330,12 +335,11 @@ class SampleMix(DocumentMixer):
         if learned.clusters.is_constant and self.alpha > 0:
             notes.append("diversity is the same for all documents: it moves no weight")
         settings = {name: getattr(self, name) for name in ("alpha", "temperature", "mode", "missing")} | {"max_epochs": solution.cap}
-        documents = {"documents": learned.totals.n, "expected": told, "quality": quality, "clusters": learned.clusters.facts()}
+        documents = {"documents": found.n, "expected": told, "quality": quality, "clusters": learned.clusters.facts()}
         return {**settings, **documents, "notes": notes}
 
-    def _refuse_over_cap(self, totals: Totals, mass: float, budget: Budget) -> None:
+    def _refuse_over_cap(self, log_heaviest: float, budget: Budget) -> None:
         """Where pouring over is not wanted, no document may need more copies than the cap."""
-        log_heaviest = (totals.highest - 1) / self.temperature + math.log(mass) - math.log(totals.below)
         if log_heaviest <= math.log(budget.max_epochs) + 1e-9:
             return
         raise InfeasibleMixtureError(
@@ -348,11 +352,13 @@ class SampleMix(DocumentMixer):
 
 def _weight_of(preference: float, solution: Solution) -> float:
     """Of one preference."""
-    return min(solution.cap, math.exp(min((preference - 1) / solution.temperature + solution.factor, 300.0)))
+    return min(solution.cap, math.exp(min(solution.log_weight(preference), 300.0)))
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """A column as float64, NaN for null."""
+    """A column as float64, or as the floats it has; NaN for null."""
+    if column.null_count == 0 and pa.types.is_floating(column.type):
+        return np.asarray(column.to_numpy())
     return np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), math.nan).to_numpy())
 
 
