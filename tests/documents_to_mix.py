@@ -24,6 +24,15 @@ def documents(n: int, n_clusters: int = 7, classes: int | None = 10, seed: int =
     return table_of(quality, cluster, random.random(n) * spread[cluster], random.random(n_clusters)[cluster]), random.integers(1, 400, n)
 
 
+def documents_with_gaps(n: int) -> tuple[pa.Table, np.ndarray]:
+    """As ``documents``, continuous; every seventh without quality, every eleventh in no cluster."""
+    table, length = documents(n, classes=None)
+    columns = [table[name].to_pylist() for name in table.column_names]
+    columns[0] = [None if i % 7 == 3 else value for i, value in enumerate(columns[0])]
+    columns[1:] = [[None if i % 11 == 5 else value for i, value in enumerate(column)] for column in columns[1:]]
+    return table_of(*columns), length
+
+
 def table_of(
     quality: Sequence[float | None] | np.ndarray,
     cluster: Sequence[int | None] | np.ndarray,

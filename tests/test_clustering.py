@@ -122,10 +122,7 @@ def test_neither_blocks_nor_order_nor_device_change_a_bit(rows: int, monkeypatch
     monkeypatch.setattr(module, "BLOCK_ROWS", (rows, rows))
     monkeypatch.setattr(module, "DEVICE_ROWS", (rows, rows))
     order = np.random.default_rng(1).permutation(500)
-    on_device = Nearest(mu_KD)
-    on_device._scores = module._DeviceScores(
-        np.column_stack([mu_KD, -np.square(mu_KD, dtype=np.float64).sum(1) / 2]).astype(np.float32), "cpu"
-    )
+    on_device = Nearest(mu_KD, "cpu:0")  # by torch, which is how a GPU is used
     for found in (assign(x_ND, mu_KD), on_device(x_ND)):
         assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     shuffled = assign(x_ND[order], mu_KD)

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from documents_to_mix import documents_with_gaps
 
 from curate import registry
 from curate.causal_lm import SHAPES, Shape
+from curate.mixers.document_mixer import DocumentMixer
 from curate.scorers.scorer import Sample, Scorer, columns
-from curate.testing import check_mixer, check_scorer, sample_documents
+from curate.testing import check_document_mixer, check_mixer, check_scorer, sample_documents
 
 QUESTIONS = str(Path(__file__).parent / "evaluation" / "questions.jsonl")
 LABELS = str(Path(__file__).parent / "labels" / "subjects.jsonl")
@@ -40,6 +42,12 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "static_embedding": [{"dimension": 8, "buckets": 1024}, {"dimension": 8, "buckets": 1024, "ngram": 2}],
     "tokens": [{"vocab_size": 300}, {"vocab_size": 300, "mode": "estimate"}],
     "natural": [{}],
+    "samplemix": [
+        {"quality": "rater.rating", "diversity": "clusters"},
+        {"quality": {"rater.rating": -2.0}, "diversity": "clusters", "quality_scaling": "rank", "diversity_scaling": "rank"},
+        {"quality": "rater.rating", "diversity": "clusters", "missing": "drop", "shrinkage": 3.0, "temperature": 0.01},
+        {"quality": {"rater.rating": 1.0, "clusters.distance": -1.0}, "diversity": "clusters", "alpha": 0.1, "mode": "paper"},
+    ],
     "stratified": [{}],
     "static": [{"proportions": {"books": 0.5, "code": 0.3, "web": 0.2}}],
     "temperature": [{"temperature": 2.0}],
@@ -78,7 +86,11 @@ def test_built_in_scorers_keep_the_contract(
 @pytest.mark.parametrize(("name", "options"), options_of(list(registry.MIXERS)))
 def test_built_in_mixers_keep_the_contract(name: str, options: dict[str, Any] | None) -> None:
     assert options is not None, f"add small options for {name} to SMALL"
-    check_mixer(registry.build(registry.mixer_class(name), options))
+    mixer = registry.build(registry.mixer_class(name), options)
+    if isinstance(mixer, DocumentMixer):
+        check_document_mixer(mixer, *documents_with_gaps(60))
+    else:
+        check_mixer(mixer)
 
 
 @dataclass

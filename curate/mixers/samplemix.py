@@ -141,7 +141,8 @@ class SampleMix(DocumentMixer):
     @property
     def inputs(self) -> tuple[str, ...]:
         """The quality columns and the cluster columns."""
-        return (*self._quality, *(f"{self.diversity}.{name}" for name in ("cluster", "distance", "separation")))
+        clusters = (f"{self.diversity}.{name}" for name in ("cluster", "distance", "separation"))
+        return tuple(dict.fromkeys((*self._quality, *clusters)))
 
     def reads(self, fields: Mapping[str, pa.Field]) -> None:
         """Refuse columns that are no numbers, or whose stated direction goes against the sign of their weight."""
