@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         IntegrityError,
         StaleOutputError,
     )
+    from curate.mixers.document_mixer import Budget, DocumentMixer
     from curate.mixers.mixer import Mixer, Mixture
     from curate.pipeline import Pipeline
     from curate.scorers.scorer import Resources, Sample, Scorer, columns
@@ -34,9 +35,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BadRecordsError",
+    "Budget",
     "ConfigError",
     "Corpus",
     "CurateError",
+    "DocumentMixer",
     "InfeasibleMixtureError",
     "InputError",
     "IntegrityError",
@@ -63,6 +66,7 @@ _HOMES = {
         "IntegrityError",
         "StaleOutputError",
     ),
+    "curate.mixers.document_mixer": ("Budget", "DocumentMixer"),
     "curate.mixers.mixer": ("Mixer", "Mixture"),
     "curate.pipeline": ("Pipeline",),
     "curate.scorers.scorer": ("Resources", "Sample", "Scorer", "columns"),

@@ -23,11 +23,13 @@ from curate.testing import check_document_mixer, check_mixer, check_scorer, samp
 
 QUESTIONS = str(Path(__file__).parent / "evaluation" / "questions.jsonl")
 LABELS = str(Path(__file__).parent / "labels" / "subjects.jsonl")
+TINY_ENCODER = "a tiny encoder, made where a test asks for it"
 SMALL: dict[str, list[dict[str, Any]]] = {
     "agreement": [{"columns": ["n_bytes", "source_row"]}, {"columns": ["n_bytes", "source_row"], "within_domain": True}],
     "bits_per_byte": [{"train": {"size": "llama-1m", "vocab_size": 300, "context": 32, "tokens": 2000, "batch_tokens": 512, "threads": 1}}],
     "clusters": [{"embedding": "embedding.vector", "k": 3, "iterations": 5}, {"embedding": "embedding.vector", "k": 1}],
     "contamination": [{"files": QUESTIONS}, {"files": QUESTIONS, "ngram": 5, "shortest": 4, "distinct": 3}],
+    "embedding": [{"model": TINY_ENCODER}, {"model": TINY_ENCODER, "pooling": "cls", "max_length": 12, "prefix": "of the: "}],
     "fasttext": [
         {"label": "domain", "dim": 8, "bucket": 1000, "epoch": 2},
         {"label": "domain", "dim": 8, "bucket": 1000, "k": 2, "positive": ["law", "code"], "per_label": ["code"]},
@@ -38,7 +40,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     ],
     "minhash": [{}, {"ngram": 2, "bands": 3, "rows": 2, "seed": 4}],
     "ngram_perplexity": [{"order": 2}, {"order": 3, "lines": "document", "bucket_percentiles": [30, 60]}],
-    "ordinal_rater": [{"labels": LABELS}, {"labels": LABELS, "head": "classifier", "classes": 4, "held_out": 0.2}],
+    "ordinal_rater": [{"labelled": LABELS}, {"labelled": LABELS, "head": "classifier", "classes": 4, "held_out": 0.2}],
     "static_embedding": [{"dimension": 8, "buckets": 1024}, {"dimension": 8, "buckets": 1024, "ngram": 2}],
     "tokens": [{"vocab_size": 300}, {"vocab_size": 300, "mode": "estimate"}],
     "natural": [{}],
@@ -70,11 +72,21 @@ def embedding(tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     return scorer
 
 
+@pytest.fixture(scope="module")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a sentence encoder; the libraries it takes are imported here alone."""
+    from encoder_models import saved
+
+    return str(saved(tmp_path_factory.mktemp("encoder") / "m"))
+
+
 @pytest.mark.parametrize(("name", "options"), options_of(list(registry.SCORERS)))
 def test_built_in_scorers_keep_the_contract(
-    name: str, options: dict[str, Any] | None, embedding: Scorer, monkeypatch: pytest.MonkeyPatch
+    name: str, options: dict[str, Any] | None, embedding: Scorer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     assert options is not None, f"add small options for {name} to SMALL"
+    if options.get("model") == TINY_ENCODER:
+        options = options | {"model": request.getfixturevalue("tiny_encoder")}
     monkeypatch.setitem(SHAPES, "llama-1m", Shape("llama", 16, 1, 2))  # the smallest is too large for a test
     sample = sample_documents()
     found = embedding.score(sample.select(list(embedding.inputs)).combine_chunks().to_batches()[0])

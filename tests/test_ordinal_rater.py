@@ -94,13 +94,13 @@ def test_it_keeps_the_contract(head: Any, labels: Path, embedding: StaticEmbeddi
     text = pa.array([r["text"] for r in judged(47, seed=3)] + ["unknown"], pa.large_string())
     vectors = embedding.score(pa.record_batch({"text": text}))["vector"]
     table = table.append_column("embedding.vector", vectors)
-    check_scorer(OrdinalRater(labels=labels, head=head), table, lends={"embedding": embedding})
+    check_scorer(OrdinalRater(labelled=labels, head=head), table, lends={"embedding": embedding})
     with pytest.raises(AssertionError, match="it runs embedding while it fits"):
-        check_scorer(OrdinalRater(labels=labels), table)
+        check_scorer(OrdinalRater(labelled=labels), table)
 
 
 def test_ratings_follow_what_was_judged(labels: Path, embedding: StaticEmbedding, tmp_path: Path) -> None:
-    rater = OrdinalRater(labels=labels)
+    rater = OrdinalRater(labelled=labels)
     told = learned(rater, embedding, tmp_path / "state")
     assert (told["n_records"], told["n_texts"], told["n_texts_without_embedding"]) == (603, 602, 2)
     assert sum(told["labels"]) == 603
@@ -115,7 +115,7 @@ def test_ratings_follow_what_was_judged(labels: Path, embedding: StaticEmbedding
 
 
 def test_the_report_measures_the_head_that_is_used_on_what_was_held_out(labels: Path, embedding: StaticEmbedding, tmp_path: Path) -> None:
-    rater = OrdinalRater(labels=labels, held_out=0.3, seed=5)
+    rater = OrdinalRater(labelled=labels, held_out=0.3, seed=5)
     told = learned(rater, embedding, tmp_path / "state")
     records = [json.loads(line) for line in labels.read_text().splitlines()]
     texts = pa.array([r["text"] for r in records], pa.large_string())
@@ -132,7 +132,7 @@ def test_the_report_measures_the_head_that_is_used_on_what_was_held_out(labels: 
     assert np.sum(used["confusion"]) == np.sum(other["confusion"]) == held.sum()
     assert used["converged"]
     assert other["converged"]
-    assert learned(OrdinalRater(labels=labels, held_out=0.0), embedding, tmp_path / "all")["n_held_out"] == 0
+    assert learned(OrdinalRater(labelled=labels, held_out=0.0), embedding, tmp_path / "all")["n_held_out"] == 0
 
 
 def test_the_order_of_records_has_no_effect_and_the_seed_has(labels: Path, embedding: StaticEmbedding, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_rehearsal_learns_from_some_and_says_how_much_longer_it_takes(
     labels: Path, embedding: StaticEmbedding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("curate.scorers.ordinal_rater.REHEARSED_TEXTS", 100)
-    rehearsed = OrdinalRater(labels=labels).rehearsal()
+    rehearsed = OrdinalRater(labelled=labels).rehearsal()
     told = learned(rehearsed, embedding, tmp_path / "state")
     assert 100 <= told["n_texts"] <= 105
     assert 1 < rehearsed.longer <= 602 / 100
@@ -172,7 +172,7 @@ def test_a_supplied_rater_is_checked_against_the_embedding(labels: Path, embeddi
     named = Other(dimension=8)
     named._model = embedding._model
     state = tmp_path / "state"
-    rater = OrdinalRater(labels=labels)
+    rater = OrdinalRater(labelled=labels)
     learned(rater, named, state)
     supplied = OrdinalRater(model=state)
     supplied.check()
@@ -201,31 +201,31 @@ def test_a_supplied_rater_is_checked_against_the_embedding(labels: Path, embeddi
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({}, "either learned from labels or supplied"),
-    ({"labels": "L", "model": Path("m")}, "either learned from labels or supplied"),
+    ({"labelled": "L", "model": Path("m")}, "either learned from labels or supplied"),
     ({"model": Path("m"), "l2": 0.1}, "`l2` is for learning"),
     ({"model": Path("nowhere")}, "cannot be read"),
-    ({"labels": "L", "embedding": "vector"}, "embedding cannot be 'vector'"),
-    ({"labels": "L", "head": "forest"}, "head cannot be 'forest'"),
-    ({"labels": "L", "classes": 1}, "classes cannot be 1"),
-    ({"labels": "L", "classes": 3}, "has the label 3|has the label 4"),
-    ({"labels": "L", "l2": 0.0}, "l2 cannot be 0.0"),
-    ({"labels": "L", "l2": float("nan")}, "l2 cannot be nan"),
-    ({"labels": "L", "held_out": 1.0}, "held_out cannot be 1.0"),
-    ({"labels": "L", "label": "grade"}, "no field 'grade'"),
-    ({"labels": "missing.jsonl"}, "does not exist"),
+    ({"labelled": "L", "embedding": "vector"}, "embedding cannot be 'vector'"),
+    ({"labelled": "L", "head": "forest"}, "head cannot be 'forest'"),
+    ({"labelled": "L", "classes": 1}, "classes cannot be 1"),
+    ({"labelled": "L", "classes": 3}, "has the label 3|has the label 4"),
+    ({"labelled": "L", "l2": 0.0}, "l2 cannot be 0.0"),
+    ({"labelled": "L", "l2": float("nan")}, "l2 cannot be nan"),
+    ({"labelled": "L", "held_out": 1.0}, "held_out cannot be 1.0"),
+    ({"labelled": "L", "label_field": "grade"}, "no field 'grade'"),
+    ({"labelled": "missing.jsonl"}, "does not exist"),
 ]
 
 
 @pytest.mark.parametrize(("options", "said"), WRONG, ids=[said[:24] for _, said in WRONG])
 def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str, labels: Path) -> None:
-    if "labels" in options:
-        options = options | {"labels": labels if options["labels"] == "L" else Path(options["labels"])}
+    if "labelled" in options:
+        options = options | {"labelled": labels if options["labelled"] == "L" else Path(options["labelled"])}
     with pytest.raises((ConfigError, InputError), match=said):
         OrdinalRater(**options).check()
 
 
 def test_columns_that_are_no_embeddings_are_refused(labels: Path, embedding: StaticEmbedding, tmp_path: Path) -> None:
-    rater = OrdinalRater(labels=labels)
+    rater = OrdinalRater(labelled=labels)
     for kind in (pa.float32(), pa.list_(pa.float32()), pa.list_(pa.int8(), 4)):
         with pytest.raises(ConfigError, match=re.escape(f"holds {kind}")):
             rater.reads({"embedding.vector": pa.field("vector", kind)})
@@ -236,7 +236,7 @@ def test_columns_that_are_no_embeddings_are_refused(labels: Path, embedding: Sta
 
 
 def test_vectors_that_are_not_finite_have_no_rating(labels: Path, embedding: StaticEmbedding, tmp_path: Path) -> None:
-    rater = OrdinalRater(labels=labels)
+    rater = OrdinalRater(labelled=labels)
     learned(rater, embedding, tmp_path / "state")
     rows = [[0.1] * 8, [0.1] * 7 + [float("nan")], [float("inf")] + [0.1] * 7, None, [0.1] * 8]
     found = rater.score(pa.record_batch({"embedding.vector": pa.array(rows, pa.list_(pa.float32(), 8))}))
@@ -246,7 +246,7 @@ def test_vectors_that_are_not_finite_have_no_rating(labels: Path, embedding: Sta
 
 def test_labels_whose_texts_have_no_embedding_are_an_error_with_numbers(embedding: StaticEmbedding, tmp_path: Path) -> None:
     records = [{"text": f"qqq{i}", "label": i % 2} for i in range(25)] + judged(3, seed=4)
-    rater = OrdinalRater(labels=write(tmp_path / "a.jsonl", records))
+    rater = OrdinalRater(labelled=write(tmp_path / "a.jsonl", records))
     with pytest.raises(InputError, match="3 of 28 have an embedding"):
         learned(rater, embedding, tmp_path / "state")
     with pytest.raises(ConfigError, match="embedded by 'embedding', which is not here"):
@@ -260,7 +260,7 @@ def pipeline_of(labels: Path, folder: Path, documents: int = 40) -> dict[str, An
         (folder / "raw" / domain).mkdir(parents=True)
         write(folder / "raw" / domain / "a.jsonl", [{"text": document(random, label)} for _ in range(documents)])
     score: list[Any] = [
-        {"ordinal_rater": {"name": "quality", "labels": str(labels), "embedding": "meaning.vector"}},
+        {"ordinal_rater": {"name": "quality", "labelled": str(labels), "embedding": "meaning.vector"}},
         {"static_embedding": {"name": "meaning", "dimension": 8}},
     ]
     return configuration(
@@ -294,7 +294,7 @@ def test_a_pipeline_learns_and_applies_a_rater(labels: Path, tmp_path: Path, com
     assert made_when(tmp_path / "output") == before
     moved = labels.with_name("again.jsonl")
     moved.write_text(labels.read_text() + json.dumps({"text": "river mill", "label": 4}) + "\n")
-    config["score"][0]["ordinal_rater"]["labels"] = str(moved)
+    config["score"][0]["ordinal_rater"]["labelled"] = str(moved)
     run(config)
     after = made_when(tmp_path / "output")
     changed = {path.split("/")[1] for path in before.keys() & after.keys() if before[path] != after[path] and path.startswith("scores/")}

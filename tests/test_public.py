@@ -28,7 +28,8 @@ ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TEXTS = [*DOCS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 ERRORS = ["BadRecordsError", "ConfigError", "CurateError", "InfeasibleMixtureError", "InputError", "IntegrityError", "StaleOutputError"]
-PUBLIC = [*ERRORS, "Corpus", "Mixer", "Mixture", "Pipeline", "Resources", "Sample", "Scorer", "Stream", "columns", "loader"]
+MIXING = ["Budget", "DocumentMixer", "Mixer", "Mixture"]
+PUBLIC = [*ERRORS, *MIXING, "Corpus", "Pipeline", "Resources", "Sample", "Scorer", "Stream", "columns", "loader"]
 
 
 def blocks(path: Path, language: str) -> list[str]:

@@ -1,6 +1,6 @@
 """An ordinal rater: the quality of documents, learned from some that a person or a large model gave a class from 0 to C.
 
-    - ordinal_rater: {name: quality, labels: labels.jsonl, embedding: embedding.vector}
+    - ordinal_rater: {name: quality, labelled: labels.jsonl, embedding: embedding.vector}
 
 SampleMix (Xi et al., arXiv 2503.01506, section 3.1): a large model labels a sample, and a small head on embeddings
 extends its judgment to the corpus. ``curate.rating.heads`` has the head and its loss. The labelled texts are embedded
@@ -44,7 +44,7 @@ _OUTPUTS = columns(
 class OrdinalRater(Scorer):
     """Rating from 0 to C and label 0..C of every document, by a linear head on its embedding.
 
-    Give exactly one of ``labels`` and ``model``. Both columns are null where there is no embedding, or one that is not
+    Give exactly one of ``labelled`` and ``model``. Both columns are null where there is no embedding, or one that is not
     finite. The rating of the ordinal head is the sum of P(label >= k) over k = 1..C, of the classifier the mean of
     its classes; see ``curate.rating.heads``.
 
@@ -55,9 +55,9 @@ class OrdinalRater(Scorer):
     order of the records has no effect.
 
     Args:
-        labels: files of labelled documents, JSONL (also compressed) or Parquet.
-        text: their field of the text.
-        label: their field of the label, whole numbers from 0.
+        labelled: files of labelled documents, JSONL (also compressed) or Parquet.
+        text_field: their field of the text.
+        label_field: their field of the label, whole numbers from 0.
         embedding: the column of embeddings; its scorer embeds the labelled texts too.
         classes: C + 1, labels are 0 to one less; None takes the largest label that occurs.
         head: ``ordinal``, or ``classifier`` for multinomial logistic regression.
@@ -67,9 +67,9 @@ class OrdinalRater(Scorer):
         model: a folder that another run learned a rater in (``models/<scorer>``); nothing is learned then.
     """
 
-    labels: Path | tuple[Path, ...] = ()
-    text: str = "text"
-    label: str = "label"
+    labelled: Path | tuple[Path, ...] = ()
+    text_field: str = "text"
+    label_field: str = "label"
     embedding: str = "embedding.vector"
     classes: int | None = None
     head: Kind = "ordinal"
@@ -99,11 +99,11 @@ class OrdinalRater(Scorer):
 
     @property
     def _files(self) -> tuple[Path, ...]:
-        return (self.labels,) if isinstance(self.labels, Path) else tuple(self.labels)
+        return (self.labelled,) if isinstance(self.labelled, Path) else tuple(self.labelled)
 
     @property
     def _source(self) -> labelled.Source:
-        return labelled.Source(self._files, self.text, self.label, self.classes)
+        return labelled.Source(self._files, self.text_field, self.label_field, self.classes)
 
     def check(self) -> None:
         """Refuse options that cannot be, and read every labelled record, or the supplied rater, once."""
@@ -111,7 +111,7 @@ class OrdinalRater(Scorer):
             raise ConfigError(
                 "a rater is either learned from labels or supplied",
                 where="ordinal_rater",
-                expected="exactly one of `labels:` and `model:`",
+                expected="exactly one of `labelled:` and `model:`",
                 fix="remove or add one of them",
             )
         if not self.embedding.rpartition(".")[0]:
@@ -131,7 +131,7 @@ class OrdinalRater(Scorer):
 
     def _check_supplied(self, folder: Path) -> None:
         """An option that the supplied rater cannot follow would be passed over in silence."""
-        for name in ("text", "label", "classes", "head", "l2", "held_out", "seed"):
+        for name in ("text_field", "label_field", "classes", "head", "l2", "held_out", "seed"):
             if getattr(self, name) != type(self).__dataclass_fields__[name].default:
                 raise ConfigError(
                     f"`{name}` is for learning, and the rater is supplied",
@@ -171,7 +171,7 @@ class OrdinalRater(Scorer):
         here, there = _model(field), facts["embedding_model"]
         expected, fix = (
             f"the embedding that {self.model} learned from",
-            "give the embedding the same `model:` in both pipelines, or learn from `labels:`",
+            "give the embedding the same `model:` in both pipelines, or learn from `labelled:`",
         )
         where = "ordinal_rater.model"
         if field.type.list_size != head.n_dimensions:
@@ -254,7 +254,7 @@ class OrdinalRater(Scorer):
             raise InputError(
                 f"{taught_K.sum():,} labelled documents are left to learn from, with {(taught_K > 0).sum()} different labels: "
                 f"{n_known:,} of {counts_TK.sum():,} have an embedding, and {n_known - taught_K.sum():,} of these are held out",
-                where=f"ordinal_rater.labels: {', '.join(map(str, self._files))}",
+                where=f"ordinal_rater.labelled: {', '.join(map(str, self._files))}",
                 expected=f"at least {labelled.LEAST // 2} with two labels, and thousands for a rater worth having",
                 fix="label more documents, lower `held_out`, or use an embedding that knows their words",
             )
