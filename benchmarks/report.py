@@ -58,8 +58,8 @@ def page(held: dict[str, Any]) -> str:
 
 
 ORDER = [
-    *("ingest", "fasttext", "ngram", "bits_per_byte", "tokens", "filters", "dedup", "static_embedding", "clusters", "contamination"),
-    *("emit", "stream", "engine", "memory", "mixing"),
+    *("ingest", "fasttext", "ngram", "bits_per_byte", "tokens", "filters", "dedup", "static_embedding"),
+    *("embedding", "clusters", "contamination", "assignment", "kmeans", "emit", "stream", "engine", "memory", "mixing"),
 ]
 
 

@@ -8,11 +8,7 @@ differences are paired.
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,103 +17,50 @@ import pyarrow as pa
 import pyarrow.csv as pc_csv
 import pyarrow.parquet as pq
 
-from benchmarks.experiments import eval_sets
-from benchmarks.experiments.documents import corpus_of, divide
+from benchmarks.experiments import cells, eval_sets
+from benchmarks.experiments.cells import CORPORA, file_of, rows_of
+from benchmarks.experiments.documents import corpus_of, divide, pipeline_of
 from benchmarks.experiments.intervals import paired, shown
 from benchmarks.experiments.planting import plant
+from benchmarks.experiments.proxies import EVALUATION, emitted, trained_on
 from curate import Pipeline
-from curate.causal_lm import Reader
-from curate.config import PipelineConfig, validate
 from curate.corpus import Corpus
-from curate.proxy import Fixed, Streams, Training, evaluate, new_model, train
+from curate.proxy import Training
 from curate.tokenization import Tokenizer
 
 DOMAINS = ("dialog", "docs", "encyclopedia", "forum", "legal", "math", "news", "reviews", "science")
-EVALUATION = (
-    "arc_challenge", "arc_easy", "boolq", "commonsense_qa", "gsm8k", "jeopardy_all", "lambada_openai", "math",
-    "openbook_qa", "piqa", "triviaqa_sm_sub", "winogrande", "xquad_en",
-)  # fmt: skip
 ARMS = ("low", "medium", "high", "random")
-CORPORA = ("planted", "natural")
-SHARE_PLANTED = 0.3
+PLANTED = {"shuffled": 0.15, "boilerplate": 0.15}
 POOL_BYTES, HELD_OUT_BYTES, LONGEST, ITEMS = 600_000, 30_000, 12_000, 40
 PROXY_TOKENS = 400_000
 CONTEXT = 256
 RESULTS = Path(__file__).with_suffix(".csv")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.experiments.perplexity_pruning", description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder with raw/ and eval/; without it the tables of the kept results are printed")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1, help="cells side by side, one thread each")
-    parser.add_argument("--scratch", type=Path, help="where cells keep their work; a stopped run goes on there")
-    parser.add_argument("--cell", help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true", help="tiny amounts: shows that it works")
-    given = parser.parse_args()
-    if given.data is None:
-        print(report(pc_csv.read_csv(RESULTS)))
-        return
-    scratch = given.scratch or Path(tempfile.gettempdir()) / "perplexity_pruning"
-    scratch.mkdir(parents=True, exist_ok=True)
-    if given.cell:
-        corpus, seed = given.cell.split(":")
-        run_cell(given.data, scratch, corpus, int(seed), given.quick)
-        return
-    corpus_of(given.data / "raw", DOMAINS, scratch)
-    cells = [f"{corpus}:{seed}" for seed in range(given.seeds) for corpus in CORPORA]
-    running: list[subprocess.Popen[bytes]] = []
-    for cell in cells:
-        if {row["arm"] for row in _rows(_done(scratch, cell))} == set(ARMS):
-            continue
-        while len(running) >= given.jobs:
-            running = [p for p in running if _going(p)]
-        command = [sys.executable, "-m", __spec__.name, "--data", str(given.data), "--scratch", str(scratch), "--cell", cell]
-        running.append(subprocess.Popen(command + (["--quick"] if given.quick else [])))
-    for process in running:
-        process.wait()
-    tables = [pc_csv.read_csv(_done(scratch, cell)) for cell in cells if _done(scratch, cell).exists()]
-    found = pa.concat_tables(tables, promote_options="permissive")
-    pc_csv.write_csv(found, scratch / "quick.csv" if given.quick else RESULTS)
-    print(report(found))
-
-
-def _going(process: subprocess.Popen[bytes]) -> bool:
-    try:
-        process.wait(timeout=1)
-    except subprocess.TimeoutExpired:
-        return True
-    return False
-
-
-def _done(scratch: Path, cell: str) -> Path:
-    return scratch / f"{cell.replace(':', '-')}.csv"
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    """What an earlier run left of a cell."""
-    return pc_csv.read_csv(file).to_pylist() if file.exists() else []
+def prepare(data: Path, scratch: Path) -> Corpus:
+    """The documents of every domain, ingested once."""
+    return corpus_of(data / "raw", DOMAINS, scratch)
 
 
 def run_cell(data: Path, scratch: Path, corpus_name: str, seed: int, quick: bool) -> None:
     """All arms of one corpus and seed; leaves a CSV with one row for each arm and evaluation."""
     cut = 10 if quick else 1
-    corpus = corpus_of(data / "raw", DOMAINS, scratch)
-    pool, held_out = divide(corpus, seed, POOL_BYTES // cut, HELD_OUT_BYTES // cut, LONGEST)
+    pool, held_out, _ = divide(prepare(data, scratch), seed, POOL_BYTES // cut, HELD_OUT_BYTES // cut, LONGEST)
     folder = scratch / f"{corpus_name}-{seed}"
     folder.mkdir(exist_ok=True)
-    pq.write_table(plant(pool, seed, SHARE_PLANTED if corpus_name == "planted" else 0.0), folder / "pool.parquet")
+    pq.write_table(plant(pool, seed, PLANTED if corpus_name == "planted" else {}), folder / "pool.parquet")
     items = eval_sets.read_items(data / "eval", EVALUATION, ITEMS // cut)
-    rows = _rows(_done(scratch, f"{corpus_name}:{seed}"))
+    done = file_of(scratch, f"{corpus_name}:{seed}")
+    rows = rows_of(done)
     for arm in (arm for arm in ARMS if arm not in {row["arm"] for row in rows}):
         selected = _pipeline(folder, seed, arm, cut).run()
-        shards = sorted((folder / "corpus/mixes" / arm).glob("*.arrow"))
-        kept = pa.concat_tables([pa.ipc.open_stream(shard).read_all() for shard in shards])
+        kept = emitted(folder / "corpus/mixes" / arm)
         tokenizer = Tokenizer.open(folder / "corpus/models/tokens")
-        found = _proxy(kept, tokenizer, seed, held_out, items, cut)
+        settings = Training(size="llama-1m", tokens=PROXY_TOKENS // cut, context=CONTEXT, batch_tokens=4096, threads=1, seed=1000 + seed)
+        found = trained_on(kept, tokenizer, settings, held_out, items)
         facts = {"corpus": corpus_name, "seed": seed, "arm": arm} | _composition(selected, kept)
         rows += [facts | {"on": on, "bpb": value} for on, value in found.items()]
-        pc_csv.write_csv(pa.Table.from_pylist(rows), _done(scratch, f"{corpus_name}:{seed}"))
+        pc_csv.write_csv(pa.Table.from_pylist(rows), done)
         print(corpus_name, seed, arm, {k: round(v, 4) for k, v in found.items() if k in ("held_out", "eval")}, flush=True)
 
 
@@ -147,9 +90,7 @@ def _pipeline(folder: Path, seed: int, arm: str, cut: int) -> Pipeline:
         ],
         "mix": {"name": arm, "use": "natural"},
     }
-    pipeline = Pipeline(validate(PipelineConfig, config, "experiment"))
-    pipeline.circumstance = pipeline.circumstance.model_copy(update={"engine": "process"})
-    return pipeline
+    return pipeline_of(config)
 
 
 def _composition(corpus: Corpus, kept: pa.Table) -> dict[str, Any]:
@@ -162,22 +103,6 @@ def _composition(corpus: Corpus, kept: pa.Table) -> dict[str, Any]:
         "boilerplate": float(n_bytes[planted == "boilerplate"].sum() / n_bytes.sum()),
         "agreement_with_ngram": agreement,
     }
-
-
-def _proxy(
-    kept: pa.Table, tokenizer: Tokenizer, seed: int, held_out: pa.Table, items: dict[str, list[dict[str, Any]]], cut: int
-) -> dict[str, float]:
-    """Train a proxy on what was kept and evaluate it: bits per byte by held-out domain and evaluation file."""
-    start = tokenizer.separator_id()
-    streams = Streams.of(kept, tokenizer, start)
-    settings = Training(size="llama-1m", tokens=PROXY_TOKENS // cut, context=CONTEXT, batch_tokens=4096, threads=1, seed=1000 + seed)
-    trained = train(new_model(settings, tokenizer.vocab_size, start), streams, Fixed(streams.natural), settings)
-    table = evaluate(trained.model, tokenizer, held_out, start_id=start, context=CONTEXT)
-    found = {f"held_out/{row['domain']}": row["bpb"] for row in table.to_pylist()}
-    found["held_out"] = float(table["nats"].to_numpy().sum() / (np.log(2) * table["n_bytes"].to_numpy().sum()))
-    reader = Reader(trained.model, start, CONTEXT)
-    on_items = {f"eval/{name}": eval_sets.bits_per_byte(reader, tokenizer, some, CONTEXT) for name, some in items.items()}
-    return found | on_items | {"eval": float(np.mean(list(on_items.values()))), "epochs": float(trained.epochs.max())}
 
 
 def report(results: pa.Table) -> str:
@@ -215,4 +140,4 @@ def _blocks(rows: list[dict[str, Any]], corpus: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    cells.main("benchmarks.experiments.perplexity_pruning", __doc__, RESULTS, ARMS, prepare, run_cell, report)

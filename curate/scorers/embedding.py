@@ -8,7 +8,7 @@ is the cheap one that needs no model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,7 +132,7 @@ class Embedding(Scorer):
 
     def rehearsal(self) -> Embedding:
         """A few documents of each batch read; the others are given their vectors."""
-        found: Embedding = self.__class__(**self.__getstate__())
+        found = replace(self)
         found._rehearses = True
         return found
 

@@ -104,8 +104,9 @@ class EncoderReader:
         with inference(self._threads):
             pieces, done, of = [], 0, sum(batch[0].numel() for batch in laid.batches)
             for tokens, kept, rows in laid.batches:
-                given = [None if array is None else array.to(self._device, non_blocking=True) for array in (tokens, kept)]
-                pieces.append(pool(self._states(*given)[:rows], None if given[1] is None else given[1][:rows], self._pooling))
+                here = None if kept is None else kept.to(self._device, non_blocking=True)
+                states = self._states(tokens.to(self._device, non_blocking=True), here)
+                pieces.append(pool(states[:rows], None if here is None else here[:rows], self._pooling))
                 done += tokens.numel()
                 if hear is not None:
                     hear(done / of)

@@ -64,7 +64,7 @@ class DocumentTokens:
     def encode(self, text: pa.Array) -> Encoded:
         """Tokens of N documents (large_string without nulls)."""
         data, bounds = text_bytes(text)
-        raw, n = memoryview(data), len(text)
+        raw, n = data.data, len(text)
         found: list[np.ndarray] = [np.empty(0, np.int32)] * n
         truncated = np.zeros(n, bool)
         left, size = np.arange(n), BYTES_PER_TOKEN * self._max_length
