@@ -10,7 +10,7 @@ from rich.text import Text
 
 from curate.composition_table import composition_tables
 from curate.corpus import DUPLICATE, INGEST, Corpus
-from curate.manifest import records
+from curate.mix_statistics import copies_of
 from curate.quantities import count, duration, size
 from curate.weights_table import weighs_documents, weights_summary
 
@@ -114,17 +114,6 @@ def _mixture(corpus: Corpus) -> Table:
             f"{got['rows']:,}" if got else "",
         )
     return table
-
-
-def copies_of(corpus: Corpus) -> dict[int, int]:
-    """Documents by number of copies, of those that have a weight; from the records of the mix."""
-    entry = corpus.manifest.stages[f"mix/{corpus.mix}"]
-    more: dict[int, int] = {}
-    for record in records(corpus.folder, f"mix/{corpus.mix}", entry.fingerprint).values():
-        for _, copy, n, _, _ in record.totals["runs"]:
-            more[copy] = more.get(copy, 0) + n
-    found = {copy + 1: n - more.get(copy + 1, 0) for copy, n in more.items()}
-    return {0: entry.ledger.dropped.get("not_sampled", 0) + entry.ledger.dropped.get("weight_zero", 0)} | found
 
 
 def _times(corpus: Corpus, times: dict[str, Any]) -> Table:

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import Corpus, statistics_path
-from curate.errors import ConfigError, InputError
+from curate.corpus import Corpus
+from curate.errors import ConfigError
+from curate.mix_statistics import mix_statistics, setting_of
 from curate.mixers.samplemix_sweep import ALPHAS, BUDGETS, TEMPERATURES, Setting, grid, sweep
 from curate.quantities import count, size
 
@@ -32,7 +34,7 @@ def show_sweep(url: str, mix: str | None = None, out: Path | None = None) -> Gro
     corpus = Corpus.open(url, mix=mix)
     statistics, mixed = mix_statistics(corpus)
     made = setting_of(mixed)
-    total = float(pa.compute.sum(statistics["amount"]).as_py())
+    total = float(pc.sum(statistics["amount"]).as_py())
     blocks: list[Any] = [Text.assemble(("mix ", "dim"), (corpus.mix, "bold"), f"   {_settings(made, mixed['unit'])}"), Text()]
     varied = {
         "alpha": [Setting(a, made.temperature, made.budget, made.max_epochs, made.mode) for a in _with(ALPHAS, made.alpha)],
@@ -48,31 +50,6 @@ def show_sweep(url: str, mix: str | None = None, out: Path | None = None) -> Gro
         alphas, temperatures, budgets = ([float(getattr(s, name)) for s in settings] for name, settings in varied.items())
         blocks.append(_write(out, statistics, grid(alphas, temperatures, budgets, made.max_epochs, made.mode)))
     return Group(*blocks)
-
-
-def mix_statistics(corpus: Corpus) -> tuple[pa.Table, dict[str, Any]]:
-    """The sums a mix has left, and the totals of its stage.
-
-    Raises:
-        InputError: there is no mix, or its mixer weighs no documents.
-    """
-    entry = corpus.manifest.stages.get(f"mix/{corpus.mix}")
-    path = statistics_path(corpus.mix)
-    if entry is None or "temperature" not in entry.totals["diagnostics"] or not corpus.folder.exists(path):
-        raise InputError(
-            "there is nothing to try settings on",
-            where=corpus.folder.at(f"mixes/{corpus.mix}"),
-            expected="a complete mix of the mixer samplemix",
-            fix="run a pipeline with `mix: {use: samplemix}`, or name its mix with --mix",
-        )
-    with corpus.folder.open(path) as file:
-        return pq.read_table(file), entry.totals
-
-
-def setting_of(mixed: dict[str, Any]) -> Setting:
-    """The setting a mix was made with."""
-    told = mixed["diagnostics"]
-    return Setting(told["alpha"], told["temperature"], mixed["budget"], told["max_epochs"], told["mode"])
 
 
 def _with(values: Sequence[float], own: float) -> list[float]:
@@ -113,7 +90,7 @@ def _cell(column: str, value: float) -> str:
 def _shares(labels: list[str], styles: list[str], found: pa.Table) -> Table:
     """Domains as rows, settings as columns: the largest domains first."""
     names = [name for name in found.column_names if name.startswith("share:")]
-    means = {name: pa.compute.mean(found[name]).as_py() or 0.0 for name in names}
+    means = {name: pc.mean(found[name]).as_py() or 0.0 for name in names}
     shown = sorted(names, key=lambda name: (-means[name], name))
     table = Table(box=None, pad_edge=False)
     table.add_column("share of")

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from curate.mix_statistics import seen
 from curate.quantities import size
 
 OFTEN = ("dropped", "once", "twice", "more")
@@ -32,9 +33,7 @@ def weights_summary(mixed: dict[str, Any], copies: dict[int, int]) -> list[Any]:
     expected = told.get("expected")
     if expected:
         table.add_row("expected", *(f"{expected[name]:.2%}" for name in OFTEN), f"{expected['heaviest']:.2f}")
-    total = max(sum(copies.values()), 1)
-    grouped = [copies.get(0, 0), copies.get(1, 0), copies.get(2, 0), sum(n for c, n in copies.items() if c > 2)]
-    table.add_row("sampled", *(f"{n / total:.2%}" for n in grouped), f"{max(copies, default=0)}")
+    table.add_row("sampled", *(f"{part:.2%}" for part in seen(copies).values()), f"{max(copies, default=0)}")
     lines = [Text(note, style="yellow") for note in told.get("notes", [])]
     if expected:
         means = ", ".join(f"{name} {expected[f'{name}_before']:.3f} -> {expected[name]:.3f}" for name in ("quality", "diversity"))
@@ -60,11 +59,11 @@ def weights_detail(mixed: dict[str, Any]) -> list[Any]:
             table.add_row(line["doc_id"][:12], line["domain"], size(line["n_bytes"]), weight, str(line["copies"]), line["reason"])
         blocks += [table, Text()]
     if clusters := told.get("clusters"):
-        blocks += [_clusters(clusters), Text()]
+        blocks += [Text(clusters_told(clusters), style="dim"), Text()]
     return blocks
 
 
-def _clusters(told: dict[str, Any]) -> Text:
+def clusters_told(told: dict[str, Any]) -> str:
     """How many clusters there are, and which factor of diversity tells them apart."""
     parts = [f"{told['clusters']:,} clusters, the largest of {told['largest']:,} documents"]
     parts += [f"{told[name]:,} {what}" for name, what in (("singletons", "of one document"), ("empty", "empty")) if told[name]]
@@ -72,4 +71,4 @@ def _clusters(told: dict[str, Any]) -> Text:
     shares = {name: told[name]["relative_variance"] for name in ("compactness", "separation")}
     total = sum(shares.values())
     decided = f"; compactness makes {shares['compactness'] / total:.0%} of their relative variance" if total else ""
-    return Text(f"{'; '.join(parts)}. {', '.join(spread)}{decided}", style="dim")
+    return f"{'; '.join(parts)}. {', '.join(spread)}{decided}"

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from curate.corpus import Corpus
-from curate.errors import ConfigError, InfeasibleMixtureError
+from curate.errors import ConfigError, InfeasibleMixtureError, InputError
 from curate.manifest import Manifest, records
 from pipelines import configuration, curate, hashes, pipeline, rows, run
 
@@ -187,6 +187,28 @@ def test_a_sweep_reads_no_document(mixed: Path, tmp_path: Path) -> None:
 def test_a_sweep_of_another_mixer_is_refused(finished: Path) -> None:
     refused = curate("show", finished, "--sweep")
     assert refused.returncode == 2 and "nothing to try settings on" in refused.stderr and "samplemix" in refused.stderr
+
+
+def test_the_report_draws_it(mixed: Path, finished: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from curate import plots
+    from curate.report import report
+
+    corpus = Corpus.open(str(mixed))
+    page = report(corpus)
+    assert 'id="weights"' in page and "Weights of documents" in page and "0.6 x diversity" in page
+    assert 'id="weights"' not in report(Corpus.open(str(finished)))
+    for field in ("alpha", "temperature", "budget"):
+        (axes,) = plots.settings(corpus, field).axes
+        quality, diversity = (line.get_ydata() for line in axes.lines[:2])
+        assert len(quality) == len(diversity) >= 21 and np.isfinite(quality).all()
+        shares = [line.get_ydata() for line in plots.setting_shares(corpus, field).axes[0].lines[:5]]
+        np.testing.assert_allclose(np.sum(shares, axis=0), 1.0, rtol=1e-9)
+    assert plots.copies(corpus).axes
+    with pytest.raises(InputError, match="no setting"):
+        plots.settings(corpus, "beta")
+    with pytest.raises(InputError, match="nothing to try settings on"):
+        plots.copies(Corpus.open(str(finished)))
 
 
 @pytest.mark.parametrize(

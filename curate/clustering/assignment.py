@@ -257,6 +257,10 @@ def _squared_distance(point_D: np.ndarray, centroid_D: np.ndarray, sums: np.ndar
     for i in range(whole, len(point_D)):
         difference = np.float64(point_D[i]) - np.float64(centroid_D[i])
         total += difference * difference
-    for j in range(width):
-        total += sums[j]
-    return total
+    a = b = c = 0.0
+    for j in range(width // 4):
+        total += sums[4 * j]
+        a += sums[4 * j + 1]
+        b += sums[4 * j + 2]
+        c += sums[4 * j + 3]
+    return (total + a) + (b + c)

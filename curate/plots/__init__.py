@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+
 from curate.errors import ConfigError
 
 try:
@@ -25,13 +27,27 @@ except ModuleNotFoundError as error:
     ) from error
 
 from curate.corpus import Corpus
-from curate.errors import InputError
-from curate.plots import accounts, figures
+from curate.errors import InputError, nearest
+from curate.mix_statistics import copies_of, mix_statistics, seen, setting_of
+from curate.mixers.samplemix_sweep import Setting, sweep
+from curate.plots import accounts, figures, sweeps
 from curate.plots.accounts import AFTER, ASKED, BEFORE, REALISED
 from curate.plots.distributions import distributions
 from curate.plots.hexagons import hexagons
 
-__all__ = ["agreement", "correlations", "distribution", "mixture", "rule_domains", "rule_scores", "selection", "training"]
+__all__ = [
+    "agreement",
+    "copies",
+    "correlations",
+    "distribution",
+    "mixture",
+    "rule_domains",
+    "rule_scores",
+    "selection",
+    "setting_shares",
+    "settings",
+    "training",
+]
 
 
 def distribution(corpus: Corpus, column: str) -> Figure:
@@ -94,6 +110,42 @@ def correlations(corpus: Corpus, name: str = "agreement") -> Figure:
     by_domain = {line["domain"]: line["spearman"] for line in found["domains"] if line["spearman"] is not None}
     overall = found["overall"]["spearman"]
     return figures.correlations(by_domain, float("nan") if overall is None else overall)
+
+
+def copies(corpus: Corpus) -> Figure:
+    """Documents never, once, twice and more often seen: expected and sampled, of a mix that weighs documents."""
+    _, mixed = mix_statistics(corpus)
+    expected = mixed["diagnostics"]["expected"]
+    sampled = seen(copies_of(corpus))
+    often = dict(zip(sampled, (expected[name] for name in ("dropped", "once", "twice", "more")), strict=True))
+    return figures.pairs(often, sampled, ("expected", "sampled"))
+
+
+def settings(corpus: Corpus, field: str = "alpha") -> Figure:
+    """Mean quality and diversity of what a samplemix would emit, over values of ``alpha``, ``temperature`` or ``budget``."""
+    values, found, made = _swept(corpus, field)
+    return sweeps.signals(values, found["quality"].to_pylist(), found["diversity"].to_pylist(), made, field)
+
+
+def setting_shares(corpus: Corpus, field: str = "alpha") -> Figure:
+    """Shares of domains in what a samplemix would emit, over values of ``alpha``, ``temperature`` or ``budget``."""
+    values, found, made = _swept(corpus, field)
+    by_domain = {name.removeprefix("share:"): found[name].to_pylist() for name in found.column_names if name.startswith("share:")}
+    return sweeps.shares(values, by_domain, made, field)
+
+
+def _swept(corpus: Corpus, field: str) -> tuple[list[float], pa.Table, float]:
+    """Values of one setting that the caps allow, what each would do, and the mix's own."""
+    statistics, mixed = mix_statistics(corpus)
+    made = setting_of(mixed)
+    total = float(sum(statistics["amount"].to_pylist()))
+    ranges = {"alpha": (0.0, 1.0), "temperature": (0.05, 1.0), "budget": (0.05 * total, made.max_epochs * total)}
+    if field not in ranges:
+        raise InputError(f"{field!r} is no setting", where="curate.plots", expected=", ".join(ranges), fix=nearest(field, list(ranges)))
+    own = float(getattr(made, field))
+    values = sweeps.steps(*ranges[field], made=own)
+    varied = {name: getattr(made, name) for name in ("alpha", "temperature", "budget", "max_epochs", "mode")}
+    return values, sweep(statistics, [Setting(**(varied | {field: value})) for value in values]), own
 
 
 def training(corpus: Corpus, name: str) -> Figure:

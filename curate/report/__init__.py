@@ -11,7 +11,7 @@ from pathlib import Path
 
 from curate import __version__
 from curate.corpus import Corpus
-from curate.report import rules, scores, sections
+from curate.report import rules, scores, sections, weights
 from curate.report.page import Html, document, joined, tag
 from curate.storage import explain
 
@@ -24,6 +24,7 @@ SECTIONS: dict[str, Callable[[Corpus], Html | None]] = {
     "scores": scores.scores,
     "training": scores.training,
     "mixture": sections.mixture,
+    "weights": weights.weights,
     "lineage": sections.lineage,
 }
 

@@ -71,7 +71,7 @@ def funnel(corpus: Corpus) -> Html:
         n, n_bytes, n_tokens = sums.get(None, [0, 0, 0])
         steps.total("selected", n, _amounts(n_bytes, n_tokens))
     if mix := stages.get(f"mix/{corpus.mix}"):
-        for reason in ("weight_zero", "not_sampled"):
+        for reason in ("no_signal", "weight_zero", "not_sampled"):
             if n := mix.ledger.dropped.get(reason, 0):
                 steps.lost(reason.replace("_", " "), n)
         steps.total("in the mix", mix.ledger.kept)

@@ -23,7 +23,7 @@ from curate.clustering.vectors import FLOATS, vectors
 from curate.documents import text_bytes
 from curate.errors import ConfigError, InputError
 from curate.hashing import id_keys, unit_interval
-from curate.rating import labelled
+from curate.rating import labelled as labelled_files
 from curate.rating.figures import figures
 from curate.rating.heads import KINDS, Head, Kind, Trained, train
 from curate.scorers.scorer import FitAid, Sample, Scorer, columns
@@ -102,8 +102,8 @@ class OrdinalRater(Scorer):
         return (self.labelled,) if isinstance(self.labelled, Path) else tuple(self.labelled)
 
     @property
-    def _source(self) -> labelled.Source:
-        return labelled.Source(self._files, self.text_field, self.label_field, self.classes)
+    def _source(self) -> labelled_files.Source:
+        return labelled_files.Source(self._files, self.text_field, self.label_field, self.classes)
 
     def check(self) -> None:
         """Refuse options that cannot be, and read every labelled record, or the supplied rater, once."""
@@ -121,13 +121,13 @@ class OrdinalRater(Scorer):
             return
         if self.head not in KINDS:
             raise _cannot(self, "head", " or ".join(KINDS))
-        if self.classes is not None and not 2 <= self.classes <= labelled.MOST_CLASSES:
-            raise _cannot(self, "classes", f"2 to {labelled.MOST_CLASSES}, or null")
+        if self.classes is not None and not 2 <= self.classes <= labelled_files.MOST_CLASSES:
+            raise _cannot(self, "classes", f"2 to {labelled_files.MOST_CLASSES}, or null")
         if not (np.isfinite(self.l2) and self.l2 > 0):
             raise _cannot(self, "l2", "more than 0; 0.001 is usual")
         if not 0 <= self.held_out < 1:
             raise _cannot(self, "held_out", "a fraction from 0 up to, not including, 1; 0.1 is usual")
-        labelled.check(self._source)
+        labelled_files.check(self._source)
 
     def _check_supplied(self, folder: Path) -> None:
         """An option that the supplied rater cannot follow would be passed over in silence."""
@@ -209,7 +209,7 @@ class OrdinalRater(Scorer):
                 fix="fit in a pipeline, or call check_scorer with `lends=`",
             )
         began = time.perf_counter()
-        given = labelled.read(self._source)
+        given = labelled_files.read(self._source)
         n_texts = len(given.texts)
         if self._most_texts is not None:
             given = given.some(self._most_texts)
@@ -218,7 +218,7 @@ class OrdinalRater(Scorer):
         ended = time.perf_counter()
         self.longer = 1 + (ended - was_read) / (ended - began) * (n_texts / len(given.texts) - 1)
 
-    def _learn(self, given: labelled.Labelled, lender: Scorer, aid: FitAid, state: Path) -> None:
+    def _learn(self, given: labelled_files.Labelled, lender: Scorer, aid: FitAid, state: Path) -> None:
         column = self.embedding.rpartition(".")[2]
         field = lender.outputs.field(column)
         self.reads({self.embedding: field})
@@ -250,12 +250,12 @@ class OrdinalRater(Scorer):
     def _check_enough(self, counts_TK: np.ndarray, known_T: np.ndarray, out_T: np.ndarray) -> None:
         taught_K = counts_TK[known_T & ~out_T].sum(axis=0)
         n_known = int(counts_TK[known_T].sum())
-        if taught_K.sum() < labelled.LEAST // 2 or (taught_K > 0).sum() < 2:
+        if taught_K.sum() < labelled_files.LEAST // 2 or (taught_K > 0).sum() < 2:
             raise InputError(
                 f"{taught_K.sum():,} labelled documents are left to learn from, with {(taught_K > 0).sum()} different labels: "
                 f"{n_known:,} of {counts_TK.sum():,} have an embedding, and {n_known - taught_K.sum():,} of these are held out",
                 where=f"ordinal_rater.labelled: {', '.join(map(str, self._files))}",
-                expected=f"at least {labelled.LEAST // 2} with two labels, and thousands for a rater worth having",
+                expected=f"at least {labelled_files.LEAST // 2} with two labels, and thousands for a rater worth having",
                 fix="label more documents, lower `held_out`, or use an embedding that knows their words",
             )
 
@@ -299,7 +299,7 @@ def _finite(values_ND: np.ndarray, known_N: np.ndarray) -> tuple[np.ndarray, np.
     return values_ND, known_N
 
 
-def _embedded(given: labelled.Labelled, lender: Scorer, column: str, aid: FitAid) -> tuple[np.ndarray, np.ndarray]:
+def _embedded(given: labelled_files.Labelled, lender: Scorer, column: str, aid: FitAid) -> tuple[np.ndarray, np.ndarray]:
     """The vectors of T texts (T, D) float32, and which have one (T)."""
     n, edges = len(given.texts), text_bytes(given.texts)[1]
     columns_of = {"text": given.texts, "doc_id": given.doc_ids}
