@@ -54,7 +54,7 @@ class Mix(Strict):
     token_budget: Count | None = Field(None, description="tokens to emit")
     byte_budget: Bytes | None = Field(None, description="UTF-8 bytes to emit")
     length: str | None = Field(None, description="column that measures a document; default: the tokens scorer's n_tokens, else n_bytes")
-    max_epochs: float = Field(4.0, gt=0, description="most copies of a document on average; 1.0 repeats nothing")
+    max_epochs: float = Field(4.0, gt=0, allow_inf_nan=False, description="most copies of a document on average; 1.0 repeats nothing")
     on_shortage: Literal["error", "redistribute"] | None = Field(
         None,
         description="what to do when a domain, or a document, cannot supply its share within max_epochs; default: error for mixers of "

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.corpus import Corpus, statistics_path
-from curate.errors import InputError
-from curate.manifest import records
+from curate.errors import InputError, IntegrityError
+from curate.manifest import file_hash, records
 from curate.mixers.samplemix_sweep import Setting
 
 
@@ -18,15 +18,25 @@ def mix_statistics(corpus: Corpus) -> tuple[pa.Table, dict[str, Any]]:
 
     Raises:
         InputError: there is no mix, or another mixer made it.
+        IntegrityError: the file is not the one the mix has left.
     """
-    entry = corpus.manifest.stages.get(f"mix/{corpus.mix}")
+    stage = f"mix/{corpus.mix}"
+    entry = corpus.manifest.stages.get(stage)
     path = statistics_path(corpus.mix)
-    if entry is None or "temperature" not in entry.totals["diagnostics"] or not corpus.folder.exists(path):
+    if entry is None or entry.totals.get("mixer") != "samplemix":
         raise InputError(
             "there is nothing to try settings on",
             where=corpus.folder.at(f"mixes/{corpus.mix}"),
             expected="a complete mix of the mixer samplemix",
             fix="run a pipeline with `mix: {use: samplemix}`, or name its mix with --mix",
+        )
+    stated = records(corpus.folder, stage, entry.fingerprint)["statistics"].files[path]
+    if not corpus.folder.exists(path) or file_hash(corpus.folder, path) != stated["hash"]:
+        raise IntegrityError(
+            "the sums that a mix has left are missing or changed",
+            where=corpus.folder.at(path),
+            expected=str(stated["hash"]),
+            fix=f"remove records/{stage}/statistics.json and run the pipeline again",
         )
     with corpus.folder.open(path) as file:
         return pq.read_table(file), entry.totals

@@ -36,13 +36,10 @@ def weights_summary(mixed: dict[str, Any], copies: dict[int, int]) -> list[Any]:
     table.add_row("sampled", *(f"{part:.2%}" for part in seen(copies).values()), f"{max(copies, default=0)}")
     lines = [Text(note, style="yellow") for note in told.get("notes", [])]
     if expected:
-        means = ", ".join(f"{name} {expected[f'{name}_before']:.3f} -> {expected[name]:.3f}" for name in ("quality", "diversity"))
-        capped = f"; {expected['capped']:.2%} of documents are at the cap of {told['max_epochs']:g}" if expected["capped"] else ""
-        lines.append(Text(f"means over text, before -> after: {means}{capped}", style="dim"))
-    if without := told.get("quality", {}).get("without_quality"):
-        lines.append(Text(f"{without:,} documents have no quality: {told['missing']}", style="yellow"))
-    if without := told.get("clusters", {}).get("without_cluster"):
-        lines.append(Text(f"{without:,} documents are in no cluster: {told['missing']}", style="yellow"))
+        means = ", ".join(f"{name} {ends['before']:.3f} -> {ends['after']:.3f}" for name, ends in expected["means"].items())
+        said = [f"means over text, before -> after: {means}"] if means else []
+        said += [f"{expected['capped']:.2%} of documents are at the cap"] if expected["capped"] else []
+        lines += [Text("; ".join(said), style="dim")] if said else []
     return [table, *lines]
 
 

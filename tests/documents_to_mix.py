@@ -58,9 +58,9 @@ class Weighed:
     learned: Learned
     weights: list[np.ndarray]
 
-    def facts(self, table: pa.Table, length: np.ndarray) -> dict[str, Any]:
-        """Its diagnostics, the table being all there is."""
-        return self.mixer.diagnostics(self.learned, statistics(self, table, length, np.zeros(len(length), np.int64), ("all",)))
+    def facts(self) -> dict[str, Any]:
+        """Its diagnostics."""
+        return self.mixer.diagnostics(self.learned)
 
 
 def statistics(found: Weighed, table: pa.Table, length: np.ndarray, domain_N: np.ndarray, domains: tuple[str, ...]) -> pa.Table:

@@ -66,7 +66,7 @@ def test_columns_are_those_of_the_centroids_and_null_without_an_embedding(tmp_pa
     assert [found["cluster"][i] for i in known] == cluster_N.tolist()
     assert [found["distance"][i] for i in known] == distance_N.astype(np.float32).tolist()
     assert [found["separation"][i] for i in known] == separation(centroids_KD).astype(np.float32)[cluster_N].tolist()
-    assert (facts["n"], facts["n_offered"], facts["k"], facts["dimension"], facts["model"]) == (46, 46, 4, 8, "m1")
+    assert (facts["n"], facts["n_offered"], facts["k"], facts["dimension"], facts["model"]) == (46, 47, 4, 8, "m1")
     assert facts["sizes"] == {"min": min(np.bincount(cluster_N)), "max": max(np.bincount(cluster_N)), "empty": 0}
     assert facts["inertia"] == pytest.approx(np.square(distance_N).mean())
 

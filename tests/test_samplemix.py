@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from documents_to_mix import QUALITY, documents, table_of, weighed, weights
 from hypothesis import given, settings
@@ -70,7 +71,7 @@ def test_constant_signals_give_every_document_exactly_one_copy(mode: str, alpha:
     fixed = sampling.fixed_point(found.weights[0])
     assert (fixed == sampling.ONE).all()
     assert _copies(length, fixed).tolist() == [1] * n
-    assert len(found.facts(table, length)["notes"]) == {0.0: 1, 0.8: 2, 1.0: 1}[alpha]
+    assert len(found.facts()["notes"]) == {0.0: 1, 0.8: 2, 1.0: 1}[alpha]
 
 
 @given(seeds, modes)
@@ -231,7 +232,7 @@ def test_documents_without_a_signal(missing: str) -> None:
             weights(table, length, missing=missing)
         return
     found = weighed([table], [length], missing=missing)
-    w, told = found.weights[0], found.facts(table, length)
+    w, told = found.weights[0], found.facts()
     assert told["quality"]["without_quality"] == 2 and told["clusters"]["without_cluster"] == 1
     lacking = np.array([1, 3, 4])
     if missing == "drop":
@@ -248,7 +249,7 @@ def test_nothing_to_weigh_is_refused() -> None:
         weights(table_of([None, None], [0, 1], [0.1, 0.2], [1, 1]), np.array([1, 1]))
     with pytest.raises(InputError, match="none of 2 documents is in a cluster"):
         weights(table_of([1, 2], [None, None], [None, None], [None, None]), np.array([1, 1]))
-    with pytest.raises(InfeasibleMixtureError, match="no document has both"):
+    with pytest.raises(InfeasibleMixtureError, match="nothing can be weighed"):
         weights(table_of([1, None], [None, 1], [None, 0.1], [None, 1.0]), np.array([1, 1]), missing="drop")
 
 
@@ -306,8 +307,8 @@ def test_options_that_cannot_be(options: dict[str, object], field: str) -> None:
 
 
 def test_directions_must_agree_with_signs() -> None:
-    def reads(weight: float, direction: str, kind: pa.DataType = pa.float32()) -> None:  # noqa: B008
-        fields = {name: pa.field(name, pa.float32()) for name in SampleMix(QUALITY, "clusters").inputs}
+    def reads(weight: float, direction: str, kind: pa.DataType = pa.float32(), clusters: pa.DataType = pa.int32()) -> None:  # noqa: B008
+        fields = {f.name: f for f in documents(2)[0].schema} | {"clusters.cluster": pa.field("clusters.cluster", clusters)}
         fields[QUALITY] = pa.field(QUALITY, kind, metadata={"direction": direction})
         SampleMix({QUALITY: weight}, "clusters").reads(fields)
 
@@ -322,3 +323,75 @@ def test_directions_must_agree_with_signs() -> None:
         reads(-1.0, "higher")
     with pytest.raises(ConfigError, match="cannot be a quality"):
         reads(1.0, "higher", pa.string())
+    for clusters in (pa.string(), pa.float32(), pa.int64()):
+        with pytest.raises(ConfigError, match="is string|is float|is int64"):
+            reads(1.0, "higher", clusters=clusters)
+
+
+def test_a_budget_that_the_most_preferred_fill_to_the_cap() -> None:
+    """A quarter of the documents takes all of it: nothing is left for the others, and nothing is lost."""
+    table, length = table_of([1.0] * 100 + [0.0] * 300, [0] * 400, [0.1] * 400, [1.0] * 400), np.full(400, 10)
+    w = weights(table, length, 4000.0, 4.0, alpha=0.0, temperature=0.02)
+    assert w[:100] == pytest.approx(4.0) and w @ length == pytest.approx(4000.0, rel=1e-9)
+
+
+@given(seeds, st.floats(1e-3, 1e9))
+@settings(max_examples=40, deadline=None)
+def test_rounding_is_no_diversity_and_no_quality(seed: int, shrinkage: float) -> None:
+    random = np.random.default_rng(seed)
+    n = 300
+    cluster = random.integers(0, 20, n)
+    distance, separation = np.float32(random.random()), np.float32(random.random())
+    table = table_of(random.random(n), cluster, [distance] * n, [separation] * n)
+    np.testing.assert_allclose(weights(table, np.full(n, 5), shrinkage=shrinkage, alpha=1.0), 1.0, rtol=1e-12)
+    table = table.append_column("other.score", pa.array(3 * table[QUALITY].to_numpy() + 1))
+    w = weights(table, np.full(n, 5), quality={QUALITY: 1.0, "other.score": -1.0}, alpha=0.0)
+    np.testing.assert_allclose(w, 1.0, rtol=1e-12)
+
+
+def test_a_cluster_without_a_distance_is_none() -> None:
+    nan = math.nan
+    known = table_of([1, 2, 3, 4], [0, 0, 1, None], [0.1, 0.3, 0.2, None], [1, 1, 2, None])
+    for distance, separation in ((None, 1), (nan, 1), (0.1, None), (0.1, nan)):
+        table = table_of([1, 2, 3, 4], [0, 0, 1, 1], [0.1, 0.3, 0.2, distance], [1, 1, 2, separation])
+        np.testing.assert_array_equal(weights(table, np.full(4, 9)), weights(known, np.full(4, 9)))
+    negative = table_of([1, 2, 3, 4], [0, 0, 1, -2], [0.1, 0.3, 0.2, 0.1], [1, 1, 2, 1])
+    np.testing.assert_array_equal(weights(negative, np.full(4, 9)), weights(known, np.full(4, 9)))
+    with pytest.raises(InputError, match="away from its centroid"):
+        weights(table_of([1, 2], [0, 0], [1e10, 0.1], [1, 1]), np.full(2, 9))
+
+
+def test_ranks_of_any_finite_numbers() -> None:
+    for values in ([1e39, 2e39, 8e39], [1e-46, 1e-300, 0.0], [-(2.0**70), -1.0, 1e300]):
+        table = table_of(values, [0] * 3, [0.1] * 3, [1] * 3)
+        found = weighed([table], [np.full(3, 1)], alpha=0.0, quality_scaling="rank")
+        places = found.mixer.columns(table, found.learned)["quality"].to_numpy()
+        assert sorted(places) == pytest.approx([1 / 6, 0.5, 5 / 6]) and (np.argsort(places) == np.argsort(values)).all()
+    close = table_of([1.0 + 1e-12, 1.0, 1.0 + 2e-12], [0] * 3, [0.1] * 3, [1] * 3)
+    assert weighed([close], [np.full(3, 1)], alpha=0.0, quality_scaling="rank").facts()["quality"]["constant"]
+
+
+def test_the_order_of_quality_columns_changes_no_bit() -> None:
+    table, length = documents(200, classes=None)
+    random = np.random.default_rng(0)
+    for name in ("a.x", "b.x"):
+        table = table.append_column(name, pa.array(random.random(200)))
+    given_weights = {QUALITY: 0.2, "a.x": 0.5, "b.x": 0.3}
+    orders = [given_weights, dict(reversed(list(given_weights.items())))]
+    np.testing.assert_array_equal(*(weights(table, length, quality=order) for order in orders))
+    huge = {name: weight * 1e308 for name, weight in given_weights.items()}
+    np.testing.assert_allclose(weights(table, length, quality=huge), weights(table, length, quality=given_weights), rtol=1e-9)
+
+
+def test_caps_below_one_and_half_precision() -> None:
+    table, length = documents(100)
+    assert weights(table, length, cap=0.5) == pytest.approx(0.5)  # as much as the caps allow
+    half = table.set_column(0, QUALITY, pc.cast(table[QUALITY], pa.float16()))
+    np.testing.assert_array_equal(weights(half, length), weights(table, length))
+
+
+def test_what_only_missing_moves_is_said() -> None:
+    table = table_of([3.0] * 6 + [None] * 2, [0] * 8, [0.2] * 8, [1.0] * 8)
+    found = weighed([table], [np.full(8, 5)], alpha=0.0)
+    assert found.weights[0][0] > found.weights[0][7]
+    assert found.facts()["notes"] == ["quality is the same for all documents that have it: only missing it moves a weight"]

@@ -14,8 +14,8 @@ compiled = numba.njit(cache=True, nogil=True)
 
 _BITS = 11
 _BUCKETS = 1 << _BITS
-_KEY_BITS = _BITS
-"""Leading bits of keys that are sorted by digits; what they leave undecided is settled by insertion."""
+_ONE_DIGIT, _TWO_DIGITS = 1 << 17, 1 << 27
+"""Fewer documents than these are told apart well enough by one digit of their keys, by two; insertion settles the rest."""
 
 
 @compiled
@@ -64,8 +64,9 @@ def by_length_and_key(walk_N, length_N, key_N):  # type: ignore[no-untyped-def]
     """Rows (int32, N) in order of walk, then length, then key (uint64), then row."""
     order_N = np.arange(length_N.size).astype(np.int32)
     spare_N = np.empty_like(order_N)
-    for digit in range(_KEY_BITS // _BITS):
-        _pass(key_N, np.uint64(64 - _KEY_BITS + digit * _BITS), order_N, spare_N)
+    n_digits = 1 if length_N.size < _ONE_DIGIT else 2 if length_N.size < _TWO_DIGITS else 3
+    for digit in range(n_digits):
+        _pass(key_N, np.uint64(64 - (n_digits - digit) * _BITS), order_N, spare_N)
         order_N, spare_N = spare_N, order_N
     order_N, spare_N = _sorted(length_N, order_N, spare_N)
     order_N, spare_N = _sorted(walk_N, order_N, spare_N)

@@ -38,13 +38,22 @@ def place_range(values_N, low, high, place_N):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def cluster_sums(cluster_N, distance_N, scale, n_K, distance_K):  # type: ignore[no-untyped-def]
-    """Documents, and distances as whole numbers of 1 / scale, of every cluster; negative clusters are none."""
+def known_clusters(cluster_N, distance_N, separation_N, known_N):  # type: ignore[no-untyped-def]
+    """The cluster of every document that has a finite distance and separation in it, else -1: int32 (N), written."""
+    for i in range(cluster_N.size):
+        known = cluster_N[i] >= 0 and math.isfinite(distance_N[i]) and math.isfinite(separation_N[i])
+        known_N[i] = cluster_N[i] if known else -1
+
+
+@compiled
+def cluster_sums(cluster_N, distance_N, separation_N, scale, n_K, distance_K, separation_K):  # type: ignore[no-untyped-def]
+    """Documents, distances as whole numbers of 1 / scale, and the greatest separation of every cluster; negative ones are none."""
     for i in range(cluster_N.size):
         cluster = cluster_N[i]
         if cluster >= 0:
             n_K[cluster] += 1
             distance_K[cluster] += np.int64(np.rint(distance_N[i] * scale))
+            separation_K[cluster] = max(separation_K[cluster], separation_N[i])
 
 
 @compiled

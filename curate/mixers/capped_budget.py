@@ -19,8 +19,10 @@ import numpy as np
 from curate.kernels.preferences import preference_histogram
 
 BUCKETS = 4096
-_UNITS, _REST_UNITS = 2.0**20, 2.0**40
-"""Weights relative to the upper end of their interval are added in units of 2^-20, and what that rounds off in units of 2^-60."""
+_SLACK = 1e-12
+"""Of a budget that is what the caps hold, to rounding."""
+_UNITS, _REST_UNITS = 2.0**20, 2.0**30
+"""Weights relative to the upper end of their interval are added in units of 2^-20, and what that rounds off in units of 2^-50."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Histogram:
         amount: their length.
         mass_B: of every interval.
         weight_B: Σ mass · exp((p − upper end) / τ) of every interval, in units of 2^-20; of all parts together in ones.
-        rest_B: what the units leave of it, in units of 2^-60; of all parts together nothing.
+        rest_B: what the units leave of it, in units of 2^-50; of all parts together nothing.
         lowest: preference of all.
         highest: likewise.
     """
@@ -114,7 +116,7 @@ class Solution:
         if uncapped.log_weight(found.highest) <= math.log(self.cap):
             return uncapped
         mass = found.mass_B[held]
-        if self.total >= self.cap * mass.sum():
+        if self.total >= self.cap * mass.sum() * (1 - _SLACK):
             return replace(self, factor=math.inf)
         # met[t]: what is emitted when the cap is reached at the upper end of interval t.
         above = mass.sum() - np.cumsum(mass)
@@ -130,14 +132,17 @@ class Solution:
         mass = np.zeros(len(preference), np.int64)
         np.add.at(mass, at, np.concatenate([m for _, m in parts]))
         preference, mass = preference[::-1], mass[::-1].astype(np.float64)
-        # The j most preferred of the interval are at the cap.
+        logs, at_cap = (preference - 1.0) / self.temperature, math.log(self.cap)
+        # The j most preferred of the interval are at the cap, so λ is at least what puts the j-th there.
         left = self.total - self.cap * (self.capped + np.concatenate([[0.0], np.cumsum(mass)]))
-        terms = np.append((np.log(mass) + (preference - 1.0) / self.temperature)[::-1], [])
-        below = np.append(np.logaddexp.accumulate(np.concatenate([[self.below], terms]))[::-1], [])
+        least = np.concatenate([[-math.inf], at_cap - logs])
         with np.errstate(invalid="ignore", divide="ignore"):
-            factors = np.log(left) - below
-            fits = factors[:-1] + (preference - 1.0) / self.temperature <= math.log(self.cap)
-        return replace(self, factor=float(factors[np.argmax(fits)] if fits.any() else factors[-1]), bucket=-1)
+            below = np.logaddexp.accumulate(np.concatenate([[self.below], (np.log(mass) + logs)[::-1]]))[::-1]
+            factors = np.fmax(np.log(left) - below, least)
+        fits = factors[:-1] + logs <= at_cap + _SLACK * (1.0 + np.abs(logs))
+        found = replace(self, factor=float(factors[np.argmax(fits)] if fits.any() else factors[-1]), bucket=-1)
+        assert found.is_settled
+        return found
 
 
 def _log_sum(logs: np.ndarray) -> float:

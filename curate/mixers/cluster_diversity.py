@@ -21,7 +21,11 @@ from curate.mixers.scaling import Scaling
 
 _UNITS = 2.0**30
 """Distances are summed as whole numbers of 2^-30, so that no order of summation shows."""
+_FARTHEST = 2.0**12
+"""Distances of vectors of any sensible length are below; sums of so many documents as one part holds then fit."""
 _CONSTANT = 0.5
+_NOISE = 1e-12
+"""Relative differences that rounding makes; stretched to [0, 1] they would look like diversity."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class ClusterFacts:
     Args:
         n_K: documents.
         distance_K: sums of distances to the centroid, in units of 2^-30.
-        separation_K: NaN where the part has no document.
+        separation_K: -inf where the part has no document.
         n_missing: documents in no cluster.
     """
 
@@ -41,14 +45,28 @@ class ClusterFacts:
     n_missing: int
 
 
-def cluster_facts(cluster_N: np.ndarray, distance_N: np.ndarray, separation_N: np.ndarray) -> ClusterFacts:
-    """Sums of one part; ``cluster_N`` int64, negative for none."""
-    size = int(cluster_N.max(initial=-1)) + 1
-    n_K, distance_K = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    cluster_sums(cluster_N, distance_N, _UNITS, n_K, distance_K)
-    separation_K = np.full(size, np.nan)
+def cluster_facts(cluster_N: np.ndarray, distance_N: np.ndarray, separation_N: np.ndarray, where: str) -> ClusterFacts:
+    """Sums of one part.
+
+    Args:
+        cluster_N: int32, negative for none; the others have a finite distance and separation.
+        where: the cluster columns, for messages.
+
+    Raises:
+        InputError: distances that are none of embeddings.
+    """
     held = cluster_N >= 0
-    separation_K[cluster_N[held]] = separation_N[held]
+    farthest = float(distance_N[held].max(initial=0.0))
+    if farthest >= _FARTHEST or distance_N[held].min(initial=0.0) < 0:
+        raise InputError(
+            f"a document is {farthest:g} away from its centroid",
+            where=where,
+            expected=f"distances from 0 to {_FARTHEST:g}, as vectors of length 1 have",
+            fix="normalise the embeddings that the clusters are made of",
+        )
+    size = int(cluster_N.max(initial=-1)) + 1
+    n_K, distance_K, separation_K = np.zeros(size, np.int64), np.zeros(size, np.int64), np.full(size, -np.inf)
+    cluster_sums(cluster_N, distance_N, separation_N, _UNITS, n_K, distance_K, separation_K)
     return ClusterFacts(n_K, distance_K, separation_K, int(len(cluster_N) - held.sum()))
 
 
@@ -111,11 +129,11 @@ def clusters_of(facts: Sequence[ClusterFacts], scaling: Scaling, shrinkage: floa
     """
     size = max((len(f.n_K) for f in facts), default=0)
     n_K, distance_K = np.zeros(size, np.int64), np.zeros(size, np.int64)
-    separation_K = np.full(size, np.nan)
+    separation_K = np.full(size, -np.inf)
     for part in facts:
         n_K[: len(part.n_K)] += part.n_K
         distance_K[: len(part.n_K)] += part.distance_K
-        separation_K[: len(part.n_K)] = np.fmax(separation_K[: len(part.n_K)], part.separation_K)
+        separation_K[: len(part.n_K)] = np.maximum(separation_K[: len(part.n_K)], part.separation_K)
     n, missing = int(n_K.sum()), sum(f.n_missing for f in facts)
     if not n:
         raise InputError(
@@ -124,13 +142,13 @@ def clusters_of(facts: Sequence[ClusterFacts], scaling: Scaling, shrinkage: floa
             expected="documents with an embedding",
             fix="look at the embedding's column: `curate show` lists it",
         )
-    mean = int(distance_K.sum()) / _UNITS / n
+    mean = sum(distance_K.tolist()) / _UNITS / n
     weight_K = n_K + shrinkage
     held = n_K > 0
     compactness_K = np.divide(distance_K / _UNITS + shrinkage * mean, weight_K, out=np.zeros(size), where=held)
     separation_K = np.where(held, separation_K, 0.0)
     raw_K = compactness_K * separation_K
-    constant = len(np.unique(raw_K[held])) == 1
+    constant = float(np.ptp(raw_K[held])) <= _NOISE * float(np.abs(raw_K[held]).max())
     diversity_K = np.where(held, _CONSTANT if constant else _scaled(raw_K, n_K, scaling), 0.0)
     return Clusters(n_K, compactness_K, separation_K, diversity_K, missing, constant)
 

@@ -111,12 +111,8 @@ class DocumentMixer(AnyMixer, ABC):
         """What is known of each of these bins, a row each."""
         raise NotImplementedError
 
-    def diagnostics(self, learned: Any, statistics: pa.Table | None) -> dict[str, Any]:
-        """JSON-able facts worth showing beside the mixture.
-
-        Args:
-            statistics: domain, the columns of ``statistics``, n_documents, amount; None where there are no bins.
-        """
+    def diagnostics(self, learned: Any) -> dict[str, Any]:
+        """JSON-able facts worth showing beside the mixture; ``notes``, a list of sentences, are printed after a run."""
         return {}
 
 

@@ -11,7 +11,8 @@ from curate.kernels.preferences import step_counts
 
 STEPS = 2520
 """Steps that bins are made of: up to eleven classes at equal distances lie on steps, and so in bins of their own."""
-MOST_BINS = 32
+MOST_BINS = 60
+"""Bins of equal width, where more steps than these occur."""
 
 
 def count_steps(quality_N: np.ndarray) -> np.ndarray:
@@ -40,13 +41,10 @@ class QualityBins:
 
 
 def quality_bins(parts: Sequence[np.ndarray]) -> QualityBins:
-    """Steps as they are where few occur, else gathered into bins of about equally many documents."""
+    """Steps as they are where few occur, else bins of equal width."""
     n_S = np.sum(parts, axis=0)
     held = np.flatnonzero(n_S)
-    group = np.arange(len(held))
-    if len(held) > MOST_BINS:
-        before = np.cumsum(n_S[held]) - n_S[held]
-        _, group = np.unique(before * MOST_BINS // n_S.sum(), return_inverse=True)
+    _, group = np.unique(held if len(held) <= MOST_BINS else np.minimum(held * MOST_BINS // STEPS, MOST_BINS - 1), return_inverse=True)
     bin_S = np.zeros(STEPS + 1, np.int64)
     bin_S[held] = group
     return QualityBins(bin_S, np.bincount(group, weights=n_S[held] * held) / np.bincount(group, weights=n_S[held]) / STEPS)

@@ -19,15 +19,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ConfigError, InfeasibleMixtureError, InputError
-from curate.kernels.preferences import preferences, weigh_preferences
+from curate.kernels.preferences import known_clusters, preferences, weigh_preferences
 from curate.mixers.capped_budget import Histogram, Solution, histogram, in_bucket, together
 from curate.mixers.cluster_diversity import ClusterFacts, Clusters, cluster_facts, clusters_of
 from curate.mixers.document_mixer import NO_BIN, Budget, DocumentMixer
 from curate.mixers.quality_bins import QualityBins, count_steps, quality_bins
-from curate.mixers.samplemix_sweep import Setting, sweep
 from curate.mixers.scaling import Scale, Scaling, ValueFacts, scale_of, value_facts
 
 WHERE = "mixture samplemix"
+NOISE = 1e-12
+"""What rounding makes of a weighted mean of scaled columns that should be one value."""
+MOST_SHRINKAGE = 1e9
 Missing = Literal["lowest", "drop", "refuse"]
 
 
@@ -120,7 +122,7 @@ class SampleMix(DocumentMixer):
         """Refuse an alpha outside [0, 1], a temperature or shrinkage that cannot be, and weights of columns that are no weights."""
         _within("alpha", self.alpha, 0.0, 1.0, "0.8 is the paper's; 0 is quality alone, 1 diversity alone")
         _within("temperature", self.temperature, 1e-3, math.inf, "0.2 is usual; larger is nearer to no preference at all")
-        _within("shrinkage", self.shrinkage, 0.0, math.inf, "0 is the paper's; 5 or so keeps small clusters from extremes")
+        _within("shrinkage", self.shrinkage, 0.0, MOST_SHRINKAGE, "0 is the paper's; 5 or so keeps small clusters from extremes")
         for column, weight in self._quality.items():
             if isinstance(weight, bool) or not math.isfinite(weight) or weight == 0:
                 raise ConfigError(
@@ -136,7 +138,8 @@ class SampleMix(DocumentMixer):
 
     @property
     def _quality(self) -> dict[str, float]:
-        return {self.quality: 1.0} if isinstance(self.quality, str) else self.quality
+        # In the order of names: sums must not hang on the order in the file, which is no part of identity.
+        return {self.quality: 1.0} if isinstance(self.quality, str) else dict(sorted(self.quality.items()))
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -146,6 +149,15 @@ class SampleMix(DocumentMixer):
 
     def reads(self, fields: Mapping[str, pa.Field]) -> None:
         """Refuse columns that are no numbers, or whose stated direction goes against the sign of their weight."""
+        for name, is_kind in (("cluster", pa.types.is_integer), ("distance", pa.types.is_floating), ("separation", pa.types.is_floating)):
+            kind = fields[f"{self.diversity}.{name}"].type
+            if not is_kind(kind) or kind in (pa.int64(), pa.uint64(), pa.uint32()):
+                raise ConfigError(
+                    f"'{self.diversity}.{name}' is {kind}",
+                    where=f"{WHERE}, field diversity",
+                    expected="int32 clusters, and floats for distance and separation",
+                    fix="name a clusters scorer",
+                )
         for column, weight in self._quality.items():
             kind = fields[column].type
             if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
@@ -174,7 +186,8 @@ class SampleMix(DocumentMixer):
             if len(values) > 1:
                 lacking = int((~np.logical_and.reduce([np.isfinite(v) for v in values])).sum())
             distance_N, separation_N = (_numbers(table[f"{self.diversity}.{name}"]) for name in ("distance", "separation"))
-            return Ranges(found, lacking, cluster_facts(self._clusters(table), distance_N, separation_N))
+            where = f"{WHERE}: {self.diversity}"
+            return Ranges(found, lacking, cluster_facts(self._clusters(table), distance_N, separation_N, where))
         if self._lacks_range(learned):
             return Ranges((value_facts(self._combined(values, learned.columns), self.quality_scaling),))
         quality_N = self._scaled(table, learned)
@@ -190,7 +203,8 @@ class SampleMix(DocumentMixer):
         """Scales of quality and the diversity of every cluster; then the factor that meets the budget."""
         ranges = [f for f in facts if isinstance(f, Ranges)]
         if ranges:
-            scales = tuple(scale_of([f.quality[i] for f in ranges], self.quality_scaling) for i in range(len(ranges[0].quality)))
+            noise = 0.0 if learned is None else NOISE
+            scales = tuple(scale_of([f.quality[i] for f in ranges], self.quality_scaling, noise) for i in range(len(ranges[0].quality)))
             return self._of_signals(scales, ranges) if learned is None else replace(learned, combined=scales[0])
         assert learned is not None
         preferred = [f for f in facts if isinstance(f, Preferred)]
@@ -228,9 +242,13 @@ class SampleMix(DocumentMixer):
         """The factor, as far as the histogram tells it, and the amount it emits; refuses a budget that cannot be met."""
         if not found.amount:
             raise InfeasibleMixtureError(
-                "no document has both a quality and a cluster", where=WHERE, expected="at least one", fix="set `missing: lowest`"
+                "nothing can be weighed: no document has a quality, a cluster, and a length above 0",
+                where=WHERE,
+                expected="at least one",
+                fix="look at the columns with `curate show`, or set `missing: lowest`",
             )
-        wanted = float(found.amount) if budget.amount is None else budget.amount
+        there = min(1.0, budget.max_epochs) * found.amount
+        wanted = float(there) if budget.amount is None else budget.amount
         if budget.max_epochs * found.amount < wanted * (1 - 1e-12):
             raise _infeasible(found.amount, wanted, budget)
         mass = wanted if self.mode == "exact" else found.n * wanted / found.amount
@@ -278,13 +296,19 @@ class SampleMix(DocumentMixer):
         placed = [s.place(-v if w < 0 else v) for w, v, s in zip(weights, values, scales, strict=True)]
         if len(placed) == 1:
             return placed[0]
+        most = max(map(abs, weights))
+        weights = [w / most for w in weights]
         total = math.fsum(map(abs, weights))
         return np.asarray(np.sum([abs(w) / total * place for w, place in zip(weights, placed, strict=True)], axis=0))
 
     def _clusters(self, table: pa.Table) -> np.ndarray:
         """Cluster of every document, int32 (N), -1 for none."""
         column = table[f"{self.diversity}.cluster"].cast(pa.int32())
-        return np.asarray((pc.fill_null(column, -1) if column.null_count else column).to_numpy())
+        cluster_N = np.asarray((pc.fill_null(column, -1) if column.null_count else column).to_numpy())
+        distance_N, separation_N = (_numbers(table[f"{self.diversity}.{name}"]) for name in ("distance", "separation"))
+        known_N = np.empty(len(cluster_N), np.int32)
+        known_clusters(cluster_N, distance_N, separation_N, known_N)
+        return known_N
 
     def reason(self, row: Mapping[str, Any]) -> str:
         """The parts of a document's preference, e.g. ``0.8 x diversity 0.93 + 0.2 x quality 0.11 = 0.766 (cluster 17)``."""
@@ -312,32 +336,23 @@ class SampleMix(DocumentMixer):
         cluster_B = pa.array((row_B - 1).astype(np.int32), mask=row_B == 0)
         return pa.table({"cluster": cluster_B, "quality": learned.bins.quality_B[quality_B], "diversity": diversity_B})
 
-    def diagnostics(self, learned: Learned, statistics: pa.Table | None) -> dict[str, Any]:
-        """Settings, signals, and what is expected of weights: from the statistics, as a sweep would tell it."""
-        assert learned.solution is not None and learned.preferences is not None and statistics is not None
-        solution, found, scale = learned.solution, learned.preferences, learned.combined or learned.columns[-1]
-        made = Setting(self.alpha, self.temperature, learned.wanted, solution.cap, self.mode)
-        # What there is, beside what the mix makes of it: every document once.
-        flat = replace(made, temperature=1e9, budget=float(found.amount))
-        (expected, before) = sweep(statistics, [made, flat]).to_pylist()
-        ends = [_weight_of(p, solution) for p in (found.highest, found.lowest)]
-        told = {name: expected[name] for name in ("amount", "dropped", "once", "twice", "more", "capped", "quality", "diversity")}
-        told |= {f"{name}_before": before[name] for name in ("quality", "diversity")} | {"heaviest": ends[0], "lightest": ends[1]}
-        quality = {
-            "columns": {
-                c: {"weight": w, "low": s.low, "high": s.high} for (c, w), s in zip(self._quality.items(), learned.columns, strict=True)
-            },
-            "without_quality": learned.n_without_quality,
-            "constant": scale.is_constant,
-        }
+    def diagnostics(self, learned: Learned) -> dict[str, Any]:
+        """Settings, and what the signals are like."""
+        assert learned.solution is not None and learned.preferences is not None
+        scale = learned.combined or learned.columns[-1]
+        columns = {c: {"weight": w, "low": s.low, "high": s.high} for (c, w), s in zip(self._quality.items(), learned.columns, strict=True)}
+        quality = {"columns": columns, "without_quality": learned.n_without_quality, "constant": scale.is_constant}
         notes = []
-        if scale.is_constant and self.alpha < 1:
-            notes.append("quality is the same for all documents: it moves no weight")
-        if learned.clusters.is_constant and self.alpha > 0:
-            notes.append("diversity is the same for all documents: it moves no weight")
-        settings = {name: getattr(self, name) for name in ("alpha", "temperature", "mode", "missing")} | {"max_epochs": solution.cap}
-        documents = {"documents": found.n, "expected": told, "quality": quality, "clusters": learned.clusters.facts()}
-        return {**settings, **documents, "notes": notes}
+        for name, constant, share, missing in (
+            ("quality", scale.is_constant, 1 - self.alpha, learned.n_without_quality),
+            ("diversity", learned.clusters.is_constant, self.alpha, learned.clusters.n_missing),
+        ):
+            if constant and share > 0:
+                only = "only missing it moves a weight" if missing and self.missing == "lowest" else "it moves no weight"
+                notes.append(f"{name} is the same for all documents that have it: {only}")
+        settings = {name: getattr(self, name) for name in ("alpha", "temperature", "mode", "missing")}
+        settings |= {"max_epochs": learned.solution.cap, "documents": learned.preferences.n}
+        return {**settings, "quality": quality, "clusters": learned.clusters.facts(), "notes": notes}
 
     def _refuse_over_cap(self, log_heaviest: float, budget: Budget) -> None:
         """Where pouring over is not wanted, no document may need more copies than the cap."""
@@ -351,14 +366,9 @@ class SampleMix(DocumentMixer):
         )
 
 
-def _weight_of(preference: float, solution: Solution) -> float:
-    """Of one preference."""
-    return min(solution.cap, math.exp(min(solution.log_weight(preference), 300.0)))
-
-
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:
     """A column as float64, or as the floats it has; NaN for null."""
-    if column.null_count == 0 and pa.types.is_floating(column.type):
+    if column.null_count == 0 and column.type in (pa.float32(), pa.float64()):
         return np.asarray(column.to_numpy())
     return np.asarray(pc.fill_null(column.cast(pa.float64(), safe=False), math.nan).to_numpy())
 
@@ -370,9 +380,11 @@ def _within(name: str, value: float, low: float, high: float, fix: str) -> None:
 
 
 def _infeasible(amount: int, wanted: float, budget: Budget) -> InfeasibleMixtureError:
+    most = math.floor(budget.max_epochs * amount)
+    epochs = math.ceil(100 * wanted / amount) / 100
     return InfeasibleMixtureError(
         f"the budget of {wanted:,.0f} {budget.unit} is {wanted / amount:.2f} epochs of the {amount:,} there are",
         where=WHERE,
-        expected=f"at most max_epochs = {budget.max_epochs:g}, which is {budget.max_epochs * amount:,.0f} {budget.unit}",
-        fix=f"lower the budget to {int(budget.max_epochs * amount):,}, or raise max_epochs to {math.ceil(100 * wanted / amount) / 100:g}",
+        expected=f"at most max_epochs = {budget.max_epochs:g}, which is {most:,} {budget.unit}",
+        fix=f"lower the budget to {most:,}, or raise max_epochs to {epochs:g}",
     )

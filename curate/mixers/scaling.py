@@ -18,7 +18,7 @@ Scaling = Literal["range", "rank"]
 
 _SIGNIFICANT = 16
 """Leading binary digits by which values are told apart when they are ranked."""
-_DROPPED = np.int32(24 - _SIGNIFICANT)
+_DROPPED = np.int64(53 - _SIGNIFICANT)
 _MOST_KEYS = 1 << 21  # held at a time before equal ones are added up
 _CONSTANT = 0.5  # where a scale is a point: above what is missing, and the same for all
 
@@ -45,7 +45,7 @@ class ValueFacts:
 def value_facts(values_N: np.ndarray, scaling: Scaling) -> ValueFacts:
     """What one part tells of a column; values that are not finite do not count."""
     n, low, high = value_range(values_N)
-    keys, counts = np.empty(0, np.int32), np.empty(0, np.int64)
+    keys, counts = np.empty(0, np.int64), np.empty(0, np.int64)
     if scaling == "rank":
         keys, counts = np.unique(_keys(values_N[np.isfinite(values_N)]), return_counts=True)
     return ValueFacts(n, low, high, keys, counts)
@@ -53,10 +53,10 @@ def value_facts(values_N: np.ndarray, scaling: Scaling) -> ValueFacts:
 
 def _keys(values: np.ndarray) -> np.ndarray:
     """Integers in the order of the values, equal for values whose leading digits are."""
-    bits = values.astype(np.float32).view(np.int32) + np.int32(0)
-    # Negative floats grow downward as integers; both zeros are one value.
-    ordered = np.where(bits < 0, np.int32(-(2**31)) - bits, bits)
-    return np.asarray(ordered >> _DROPPED, np.int32)
+    bits = (values.astype(np.float64) + 0.0).view(np.int64)  # + 0.0: both zeros are one value
+    # Negative floats grow downward as integers.
+    ordered = np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+    return np.asarray(ordered >> _DROPPED, np.int64)
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Scale:
             share of documents below and half of those equal in their 16 leading binary digits.
         n: documents it was made from.
         keys: of ``rank``, with the place of each.
+        noise: how far apart values may be and still be one: what rounding makes of a sum.
     """
 
     scaling: Scaling
@@ -76,11 +77,12 @@ class Scale:
     high: float
     keys: np.ndarray
     places: np.ndarray
+    noise: float = 0.0
 
     @property
     def is_constant(self) -> bool:
-        """Whether all values are one."""
-        return not self.high > self.low
+        """Whether all values have one place."""
+        return not self.high - self.low > self.noise or (self.scaling == "rank" and len(self.keys) < 2)
 
     def place(self, values_N: np.ndarray) -> np.ndarray:
         """Float64 (N) in [0, 1]; NaN where a value is not finite. Values beyond those seen go to the ends."""
@@ -95,17 +97,17 @@ class Scale:
         return np.where(known, self.places[np.minimum(at, len(self.places) - 1)], np.nan)
 
 
-def scale_of(facts: Sequence[ValueFacts], scaling: Scaling) -> Scale:
-    """The scale of all parts together."""
+def scale_of(facts: Sequence[ValueFacts], scaling: Scaling, noise: float = 0.0) -> Scale:
+    """The scale of all parts together; see ``Scale``."""
     keys, counts = _merged(facts)
     n = sum(f.n for f in facts)
     places = (np.cumsum(counts) - counts / 2) / max(n, 1)
-    return Scale(scaling, n, min(f.low for f in facts), max(f.high for f in facts), keys, places)
+    return Scale(scaling, n, min(f.low for f in facts), max(f.high for f in facts), keys, places, noise)
 
 
 def _merged(facts: Sequence[ValueFacts]) -> tuple[np.ndarray, np.ndarray]:
     """Distinct keys of all parts in order, and how many documents have each."""
-    keys, counts, waiting = np.empty(0, np.int32), np.empty(0, np.int64), 0
+    keys, counts, waiting = np.empty(0, np.int64), np.empty(0, np.int64), 0
     pieces = [(keys, counts)]
     for at, part in enumerate(facts):
         pieces.append((part.keys, part.counts))

@@ -7,6 +7,7 @@ where it stands in the walk.
 
 from curate.mixing.copies import MOST_COPIES, domain_sums, extremes_of, part_groups, write_copies
 from curate.mixing.documents import learn_documents, statistics_table
+from curate.mixing.outcome import expected
 from curate.mixing.rules import ByDocument, ByDomain
 from curate.mixing.task import MixTask
 
@@ -16,6 +17,7 @@ __all__ = [
     "ByDomain",
     "MixTask",
     "domain_sums",
+    "expected",
     "extremes_of",
     "learn_documents",
     "part_groups",

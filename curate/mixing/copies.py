@@ -14,6 +14,7 @@ from curate.corpus import SidecarWriter
 from curate.hashing import row_keys
 from curate.kernels.length_walk import cell_sums
 from curate.manifest import Ledger, Record
+from curate.mixing.outcome import Outcome, outcome
 from curate.mixing.rules import ByDocument, Rule
 from curate.mixing.task import MixTask, Rows, read_rows
 from curate.sampling import LengthGroups
@@ -27,7 +28,7 @@ WEIGHTS = pa.schema(
 MOST_COPIES = 32767
 EXTREMES = 5
 """Heaviest and lightest documents that are told with their reasons."""
-_UNIT_BITS = 24  # expected amounts are summed in units of 2^-24, so that no order of summation shows
+_UNIT_BITS = 20  # expected amounts are summed in units of 2^-20, so that no order of summation shows
 
 
 def domain_sums(task: MixTask) -> np.ndarray:
@@ -46,26 +47,40 @@ class PartGroups:
 
     Args:
         groups: lengths of fractions, per walk.
-        expected_D: expected amount per domain, in units of 2^-24.
+        expected_D: expected amount per domain, in units of 2^-20.
         bins: domain, bin, documents, amount (4, E) of a mixer of documents that gathers them in bins.
+        outcome: of the weights of documents, where a mixer weighs them.
     """
 
     groups: LengthGroups
     expected_D: list[int]
     bins: np.ndarray | None = None
+    outcome: Outcome | None = None
 
 
 def part_groups(task: MixTask) -> PartGroups:
     """Fractions per (walk, length), and expected amounts, under the decided weights."""
     rule = _rule(task)
     rows = read_rows(task, rule.columns)
-    fixed = np.maximum(rule.fixed(rows.table, rows.domain_N, rows.keep_N), 0)
+    given = rule.fixed(rows.table, rows.domain_N, rows.keep_N)
+    fixed = np.maximum(given, 0)
     groups = sampling.length_groups(_walk(rule, rows), rows.length_N, fixed)
     expected = [0] * len(task.domains)
     for d in np.unique(rows.domain_N).tolist():
         own = rows.domain_N == d
         expected[d] = int(((fixed[own] >> (sampling.FRACTION_BITS - _UNIT_BITS)) * rows.length_N[own]).sum())
-    return PartGroups(groups, expected, _bins(rule, rows) if isinstance(rule, ByDocument) else None)
+    if not isinstance(rule, ByDocument):
+        return PartGroups(groups, expected)
+    return PartGroups(groups, expected, _bins(rule, rows), _outcome(rule, rows, given, task.max_epochs))
+
+
+def _outcome(rule: ByDocument, rows: Rows, given: np.ndarray, cap: float) -> Outcome:
+    """Of the documents that have a weight, with the numbers shown beside it."""
+    weighed = rows.keep_N & (given >= 0)
+    table = rule.shown(rows.table, rows.keep_N)
+    shown = {f.name: table[f.name].filter(pa.array(weighed)) for f in table.schema if pa.types.is_floating(f.type)}
+    numbers = {name: column.to_numpy().astype(np.float64) for name, column in shown.items()}
+    return outcome(given[weighed], rows.length_N[weighed], numbers, cap)
 
 
 def expected_amounts(groups: Iterable[PartGroups]) -> np.ndarray:
@@ -125,7 +140,7 @@ def write_copies(task: MixTask) -> list[list[Any]]:
     runs = _runs(task.domains, rows, copies)
     totals: dict[str, Any] = {"runs": runs}
     if isinstance(rule, ByDocument):
-        totals["extremes"] = _extremes(rule, rows, table, key)
+        totals["extremes"] = _extremes(rule, rows, rows.keep_N & ~left_out, table, key)
     Record(f"mix/{task.mix}", task.part.name, task.fingerprint, sidecar.file(), ledger, totals).commit(task.corpus)
     return runs
 
@@ -141,9 +156,9 @@ def _runs(domains: Sequence[str], rows: Rows, copies: np.ndarray) -> list[list[A
     return runs
 
 
-def _extremes(rule: ByDocument, rows: Rows, weights: pa.Table, key_N: np.ndarray) -> dict[str, list[dict[str, Any]]]:
-    """The part's heaviest and lightest documents with the reasons of their weights."""
-    kept = np.flatnonzero(rows.keep_N)
+def _extremes(rule: ByDocument, rows: Rows, weighed_N: np.ndarray, weights: pa.Table, key_N: np.ndarray) -> dict[str, list[dict[str, Any]]]:
+    """The part's heaviest and lightest documents, of those that are weighed, with the reasons of their weights."""
+    kept = np.flatnonzero(weighed_N)
     order = kept[np.lexsort((key_N[kept], weights["weight"].to_numpy()[kept]))]
     whole = rows.table
     for field in weights.schema:

@@ -22,6 +22,7 @@ class MixTask:
     Args:
         length: column that measures documents in the budget's unit.
         domains: all domains, in the order of the D arrays.
+        max_epochs: the cap on weights.
         rule: what gives a document its weight; None before it is known.
         starts_G: where the part's groups stand in the walk, empty before the last pass.
     """
@@ -34,6 +35,7 @@ class MixTask:
     selected: bool
     seed: int
     fingerprint: str
+    max_epochs: float
     rule: Rule | None = None
     starts_G: Any = None
 

@@ -49,11 +49,10 @@ def weights(corpus: Corpus) -> Html | None:
 def _said(told: Mapping[str, Any], often: Mapping[str, float]) -> str:
     """The setting and what it does to the means."""
     expected = told["expected"]
-    means = " and ".join(f"{name} from {expected[f'{name}_before']:.3f} to {expected[name]:.3f}" for name in ("quality", "diversity"))
-    return (
-        f"alpha {told['alpha']:g}, temperature {told['temperature']:g}: {share(often['never'])} of documents are left out; "
-        f"over the text emitted, mean {means}."
-    )
+    means = " and ".join(f"{name} from {ends['before']:.3f} to {ends['after']:.3f}" for name, ends in expected["means"].items())
+    setting = ", ".join(f"{name} {told[name]:g}" for name in ("alpha", "temperature") if name in told)
+    left_out = f"{share(often['never'])} of documents are left out"
+    return "; ".join([*([setting] if setting else []), left_out, *([f"over the text emitted, mean {means}"] if means else [])]) + "."
 
 
 def _documents(lines: Sequence[Mapping[str, Any]]) -> Html:

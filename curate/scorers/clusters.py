@@ -20,13 +20,14 @@ import numpy as np
 import pyarrow as pa
 
 from curate.clustering import Centroids, Learned, Nearest, learn, require_faiss, separation, vectors
-from curate.clustering.vectors import FLOATS
+from curate.clustering.vectors import FLOATS, widen
 from curate.errors import ConfigError
 from curate.hashing import id_halves, id_keys
 from curate.scorers.scorer import Sample, Scorer, columns
 from curate.static_vectors.model import identity_of
 
 TYPICAL_BYTES = 4096  # of a document, for a sample that is likely to hold enough of them
+BLOCK_ROWS = 1024  # embeddings converted together
 MANY = 8192  # clusters from which on a GPU pays for the way there
 LEARNED = "learned"
 """What an embedding learned in the same pipeline states as its model."""
@@ -60,7 +61,7 @@ class Clusters(Scorer):
             embedding too, this pipeline's has that one as its ``model``.
     """
 
-    embedding: str
+    embedding: str = "embedding.vector"
     k: int = 1000
     iterations: int = 25
     sample_per_cluster: int = 256
@@ -177,21 +178,24 @@ class Clusters(Scorer):
         Centroids(learned.centroids_KD, separation_K, facts).save(state)
 
     def _chosen(self, sample: pa.Table) -> tuple[np.ndarray, int]:
-        """Embeddings in a random order of documents, not more than are wanted, (N, D); and how many there were."""
-        chunks = [chunk for chunk in sample[self.embedding].chunks if len(chunk)]
-        parts = [vectors(chunk) for chunk in chunks]
+        """Embeddings in a random order of documents, not more than are wanted, (N, D) float32; and how many there were."""
+        parts = [vectors(chunk) for chunk in sample[self.embedding].chunks if len(chunk)]
         width = sample.schema.field(self.embedding).type.list_size
-        known_N = np.concatenate([known & _finite(values) for values, known in parts] or [np.empty(0, bool)])
+        known_N = np.concatenate([known for _, known in parts] or [np.empty(0, bool)])
         ids_N = id_halves(sample["doc_id"])
         order_N = np.lexsort((ids_N[:, 1], ids_N[:, 0], id_keys(self.seed, "clusters", sample["doc_id"])))
         rows = order_N[known_N[order_N]][: self.k * self.sample_per_cluster]
-        found_ND = np.empty((len(rows), width), np.float32)
+        found_ND, block_ND = np.empty((len(rows), width), np.float32), np.empty((BLOCK_ROWS, width), np.float32)
+        finite_N = np.empty(len(rows), bool)
         place = 0
         for values, _ in parts:
             inside = np.flatnonzero((rows >= place) & (rows < place + len(values)))
-            found_ND[inside] = values[rows[inside] - place]
+            for some in np.split(inside, range(BLOCK_ROWS, len(inside), BLOCK_ROWS)):
+                widen(values[rows[some] - place], block_ND[: len(some)])
+                found_ND[some] = block_ND[: len(some)]
+                finite_N[some] = np.isfinite(block_ND[: len(some)]).all(1)
             place += len(values)
-        return found_ND, int(known_N.sum())
+        return found_ND if finite_N.all() else found_ND[finite_N], int(known_N.sum())
 
     def _facts(self, learned: Learned) -> dict[str, Any]:
         """What ``clusters.json`` says of the learning."""
@@ -246,11 +250,6 @@ def _learned_beside(folder: Path, embedding: str) -> str:
         return identity_of(folder.parent / embedding.rpartition(".")[0]).decode()
     except OSError:
         return LEARNED
-
-
-def _finite(values_ND: np.ndarray) -> np.ndarray:
-    """Rows without infinity and NaN, (N) bool."""
-    return np.isfinite(values_ND).all(1)
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:

@@ -13,6 +13,7 @@ from curate import mixing, registry, sampling
 from curate.config import Mix
 from curate.corpus import INGEST, group_stage, split_name, statistics_path
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
+from curate.manifest import HashingWriter, Ledger, Record
 from curate.mixers.document_mixer import Budget, DocumentMixer
 from curate.mixers.mixer import AnyMixer, Mixer
 from curate.mixing import ByDocument, ByDomain, MixTask
@@ -20,6 +21,8 @@ from curate.mixing.copies import PartGroups, expected_amounts
 from curate.stages.stage import Outcome, Run, Stage, total_ledger
 
 VERSION = 1
+STATISTICS = "statistics"
+"""The shard, beside those of parts, that holds what other settings can be tried on."""
 
 
 @dataclass(frozen=True)
@@ -59,44 +62,59 @@ class MixStage(Stage):
 
     def identity(self) -> dict[str, Any]:
         """The mixer, the budget and its caps."""
-        config = self.config.model_dump(mode="json", exclude={"options", "name", "use"})
+        config = self.config.model_dump(mode="json", exclude={"options", "name", "use"}) | {"on_shortage": self.on_shortage}
         return {"version": VERSION, "mixer": registry.identity(self.mixer), **config, "length": self.length, "seed": self.seed}
+
+    @property
+    def on_shortage(self) -> str:
+        """What to do when a cap binds, said or not."""
+        return self.config.on_shortage or ("redistribute" if isinstance(self.mixer, DocumentMixer) else "error")
 
     def run(self, run: Run) -> Outcome:
         """Passes over small columns."""
         parts = {part.name: part for part in run.parts}
         domains = tuple(sorted({domain for part in parts.values() for domain, _, _ in part.domains}))
         fingerprint = run.fingerprints[self.name]
+        config = self.config
         tasks = [
-            MixTask(run.corpus, p, self.config.name, self.length, domains, self.selected, self.seed, fingerprint) for p in parts.values()
+            MixTask(run.corpus, p, config.name, self.length, domains, self.selected, self.seed, fingerprint, config.max_epochs)
+            for p in parts.values()
         ]
         sums = np.sum(run.engine.map(mixing.domain_sums, tasks), axis=0)
         # Decided before an earlier mix is touched: one that is refused leaves it as it was.
         decided = self._decide(run, tasks, domains, sums)
-        todo, _ = run.pending(self.name, list(parts))
+        shards = [*parts, STATISTICS] if isinstance(decided.rule, ByDocument) else list(parts)
+        todo, _ = run.pending(self.name, shards)
         tasks = [replace(task, rule=decided.rule) for task in tasks]
-        with run.progress.stage("mix", len(todo), sum(parts[n].n_bytes for n in todo), len(parts) - len(todo)) as bar:
+        n_todo = len(todo) - (STATISTICS in todo)
+        with run.progress.stage("mix", n_todo, sum(parts[n].n_bytes for n in todo if n in parts), len(parts) - n_todo) as bar:
             groups = run.engine.map(mixing.part_groups, tasks)
             starts = sampling.walk_starts([g.groups for g in groups], decided.rule.walks or domains, self.seed)
             tasks = [replace(task, starts_G=s) for task, s in zip(tasks, starts, strict=True) if task.part.name in todo]
             run.engine.map(mixing.write_copies, tasks, done=lambda i, _: bar.shard_done(tasks[i].part.n_bytes))
-        found = run.pending(self.name, list(parts))[1]
         diagnostics = dict(decided.diagnostics)
         if isinstance(decided.rule, ByDocument):
-            statistics = self._write_statistics(run, decided.rule, domains, groups)
-            diagnostics |= decided.rule.mixer.diagnostics(decided.rule.learned, statistics)
-            diagnostics |= mixing.extremes_of(record.totals["extremes"] for record in found.values())
+            if STATISTICS in todo:
+                self._write_statistics(run, decided.rule, domains, groups)
+            found = run.pending(self.name, shards)[1]
+            diagnostics |= decided.rule.mixer.diagnostics(decided.rule.learned)
+            diagnostics["expected"] = mixing.expected([g.outcome for g in groups if g.outcome is not None])
+            diagnostics |= mixing.extremes_of(found[name].totals["extremes"] for name in parts)
+        found = run.pending(self.name, shards)[1]
         plan = _plan(domains, sums, groups, decided.asked_D)
         totals = {"unit": self.unit, "mixer": self.config.use, "budget": decided.budget, "plan": plan, "diagnostics": diagnostics}
-        return Outcome(total_ledger(found), list(parts), totals)
+        return Outcome(total_ledger(found), shards, totals)
 
-    def _write_statistics(self, run: Run, rule: ByDocument, domains: tuple[str, ...], groups: list[PartGroups]) -> pa.Table | None:
-        """What other settings of the mixer can be tried on, without a look at documents."""
-        table = mixing.statistics_table(rule, domains, groups)
+    def _write_statistics(self, run: Run, rule: ByDocument, domains: tuple[str, ...], groups: list[PartGroups]) -> None:
+        """Commit what other settings of the mixer can be tried on, without a look at documents."""
+        table, files = mixing.statistics_table(rule, domains, groups), {}
         if table is not None:
-            with run.corpus.create(statistics_path(self.config.name)) as file:
-                pq.write_table(table, file, compression="zstd")
-        return table
+            path = statistics_path(self.config.name)
+            with run.corpus.create(path) as file:
+                hashing = HashingWriter(file)
+                pq.write_table(table, hashing, compression="zstd")
+            files = {path: hashing.entry(table.num_rows)}
+        Record(self.name, STATISTICS, run.fingerprints[self.name], files, Ledger(), {"runs": []}).commit(run.corpus)
 
     @property
     def unit(self) -> str:
@@ -121,7 +139,7 @@ class MixStage(Stage):
                 fix="relax `select:`; `curate show` lists the drops by reason",
             )
         asked = self.config.token_budget or self.config.byte_budget
-        budget = Budget(float(asked) if asked else None, self.config.max_epochs, self.config.on_shortage != "error", self.unit)
+        budget = Budget(float(asked) if asked else None, self.config.max_epochs, self.on_shortage == "redistribute", self.unit)
         if isinstance(self.mixer, DocumentMixer):
             if budget.max_epochs > mixing.MOST_COPIES:
                 raise _too_many("a document", budget.max_epochs)
@@ -134,9 +152,8 @@ class MixStage(Stage):
         """Shares of domains as weights."""
         table = pa.table({"domain": pa.array(domains), "n_documents": sums[:, 0], "n_bytes": sums[:, 1], "amount": sums[:, 2]})
         mixture = mixer.mix(table, None)
-        redistribute = self.config.on_shortage == "redistribute"
         allocation = sampling.allocate(
-            domains, mixture.proportions_D, sums[:, 2], budget.amount, budget.max_epochs, redistribute, self.unit
+            domains, mixture.proportions_D, sums[:, 2], budget.amount, budget.max_epochs, budget.redistribute, self.unit
         )
         if allocation.weights_D.max() > mixing.MOST_COPIES:
             raise _too_many(f"domain {domains[int(allocation.weights_D.argmax())]!r}", float(allocation.weights_D.max()))
