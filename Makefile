@@ -18,7 +18,7 @@ demo: $(VENV)/.curate
 	$(BIN)/curate run pipelines/quickstart.yaml
 
 test: $(VENV)/.curate-dev
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'not slow' -n auto --maxprocesses 4 --dist loadfile
 
 test-slow: $(VENV)/.curate-dev
 	$(BIN)/python -m pytest -m slow

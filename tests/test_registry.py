@@ -16,6 +16,7 @@ import xxhash
 from curate import registry
 from curate.errors import ConfigError, InputError
 from curate.hashing import fingerprint
+from curate.mixers.document_mixer import DocumentMixer
 from curate.mixers.mixer import Mixer
 from curate.scorers.scorer import Scorer, columns
 
@@ -82,7 +83,7 @@ def test_every_built_in_name_resolves() -> None:
     for name in registry.SCORERS:
         assert issubclass(registry.scorer_class(name), Scorer)
     for name in registry.MIXERS:
-        assert issubclass(registry.mixer_class(name), Mixer)
+        assert issubclass(registry.mixer_class(name), Mixer | DocumentMixer)
 
 
 def test_unknown_names_show_the_nearest_and_the_known() -> None:

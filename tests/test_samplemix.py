@@ -324,7 +324,7 @@ def test_directions_must_agree_with_signs() -> None:
     with pytest.raises(ConfigError, match="cannot be a quality"):
         reads(1.0, "higher", pa.string())
     for clusters in (pa.string(), pa.float32(), pa.int64()):
-        with pytest.raises(ConfigError, match="is string|is float|is int64"):
+        with pytest.raises(ConfigError, match=r"is string|is float|is int64"):
             reads(1.0, "higher", clusters=clusters)
 
 
