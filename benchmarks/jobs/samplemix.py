@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from benchmarks import harness
 from benchmarks.child import in_turns
-from benchmarks.harness import Result, child
+from benchmarks.harness import Ratio, Result, child
 from benchmarks.job import Run
 from curate import sampling
 from curate.hashing import mix64
@@ -105,9 +105,9 @@ def memory(n_documents: int) -> dict[str, Any]:
 
 
 def sweeps(n_settings: int, repeats: int) -> dict[str, Any]:
-    """Settings tried on statistics of K clusters: ten classes of quality, and a continuous one in 32 bins."""
+    """Settings tried on statistics of K clusters: ten classes of quality, and a continuous one in 48 bins."""
     random, works = np.random.default_rng(0), {}
-    for name, bins in (("10 classes", 10), ("32 bins", 32)):
+    for name, bins in (("10 classes", 10), ("48 bins", 48)):
         n = random.integers(1, 100, 6 * N_CLUSTERS * bins)
         columns = {
             "domain": pa.array(np.tile([f"domain {d}" for d in range(6)], N_CLUSTERS * bins)).dictionary_encode(),
@@ -143,19 +143,14 @@ def run(run: Run) -> Result:
         [f"the columns, {read:.0f} MB, read once: {read / run.speeds['copy']:.3f} s; an exponential and a draw a document come on top"],
         [*rows, *tried],
         [
-            harness.ratio("one numpy pass / curate", rows[1], rows[0]),
-            *(harness.ratio(f"one second / {row.name}", _second(row), row, 1) for row in tried),
+            Ratio("time of curate / one numpy pass", rows[0].seconds / rows[1].seconds, 3, True, rows[0].cpu_seconds / rows[1].cpu_seconds),
+            *(Ratio(f"seconds of {row.name}", row.seconds, 1, True, row.cpu_seconds) for row in tried),
+            Ratio("bytes a document that mixing holds beyond columns and copies", held.facts["bytes_a_document"], 16, True),
         ],
-        f"copies miss the budget by {ours:.2f} of the longest document, independent draws by {theirs:.1f}; mixing holds "
-        f"{held.facts['bytes_a_document']:.1f} bytes a document beyond the columns and the copies",
+        f"copies miss the budget by {ours:.2f} of the longest document, independent draws by {theirs:.1f}",
         [
             "curate's side learns compactness from distances, sorts every part by length and draws along it; the numpy side is given the "
             "diversity of clusters and draws independently."
         ],
         harness.loads([both, held, swept]),
     )
-
-
-def _second(row: harness.Row) -> harness.Row:
-    """A second, as a side."""
-    return harness.Row("one second", 1.0, 1.0, row.amount, row.unit, 0.0, 1.0, row.repeats)

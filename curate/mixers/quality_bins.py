@@ -11,7 +11,7 @@ from curate.kernels.preferences import step_counts
 
 STEPS = 2520
 """Steps that bins are made of: up to eleven classes at equal distances lie on steps, and so in bins of their own."""
-MOST_BINS = 60
+MOST_BINS = 48
 """Bins of equal width, where more steps than these occur."""
 
 

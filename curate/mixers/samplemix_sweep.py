@@ -2,9 +2,9 @@
 
 A mix leaves a table of documents and amounts by domain, cluster and quality bin
 (``mixes/<mix>/statistics.parquet``). Everything here follows from it, without a look at a
-document: a thousand settings take about a second. Up to sixty values of quality have a bin
-each, and figures are those of a mix; more are gathered in sixty bins of equal width, and
-shares then agree to about a hundredth, the worse the more a weight changes over a sixtieth
+document: a thousand settings take about a second. Up to 48 values of quality have a bin
+each, and figures are those of a mix; more are gathered in 48 bins of equal width, and
+shares then agree to about a hundredth, the worse the more a weight changes over 1/48
 of quality (low temperature, low alpha). R diversities, L qualities, D domains, S settings.
 """
 
