@@ -10,7 +10,6 @@ Suffixes: N vectors, K centroids, D dimensions.
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,8 @@ from numba import njit
 
 from curate.clustering.assignment import assign
 from curate.documents import read_only
-from curate.errors import ConfigError, InputError
+from curate.errors import InputError
+from curate.extras import require
 
 _FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -45,13 +45,7 @@ class Learned:
 
 def require_faiss() -> None:
     """Raise ConfigError when the package that learns clusters is not installed."""
-    if importlib.util.find_spec("faiss") is None:
-        raise ConfigError(
-            "learning clusters needs the package faiss, which is not installed",
-            where="clusters",
-            expected="faiss-cpu",
-            fix="pip install 'curate[clusters]', or name clusters learned elsewhere by `centroids: FOLDER`",
-        )
+    require(("faiss",), "clusters", "clusters", "name clusters learned elsewhere by `centroids: FOLDER`")
 
 
 def learn(vectors_ND: np.ndarray, k: int, *, iterations: int, seed: int = 0, threads: int = 1) -> Learned:

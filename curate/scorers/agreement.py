@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from curate.errors import ConfigError, InputError
 from curate.hashing import id_halves
 from curate.ranks import spearman
-from curate.scorers.scorer import Sample, Scorer, columns
+from curate.scorers.scorer import PickledAsBuilt, Sample, Scorer, columns
 
 POINTS = 1001  # percentiles a table is sure to hold, so that interpolation errs by less than 0.001
 LEAST = 3  # documents: ranks of two agree wholly or not at all
@@ -40,7 +40,7 @@ _PLACES = columns(
 
 
 @dataclass
-class Agreement(Scorer):
+class Agreement(PickledAsBuilt, Scorer):
     """Percentiles of every document in two scores, and the difference between them.
 
     A percentile is the mid-rank: the share of the sample below, and half of what is equal. Between values of the
@@ -69,14 +69,6 @@ class Agreement(Scorer):
 
     def __post_init__(self) -> None:
         self._tables: dict[str | None, tuple[np.ndarray, np.ndarray]] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Hyper-parameters only: workers load the tables."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]

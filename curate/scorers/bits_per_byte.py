@@ -15,7 +15,7 @@ import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,9 +27,10 @@ from curate.causal_lm.checkpoint import NO_START
 from curate.causal_lm.reader import Prepared
 from curate.documents import text_bytes
 from curate.errors import ConfigError, CurateError
+from curate.extras import LANGUAGE_MODELS, require
 from curate.hashing import id_halves
 from curate.proxy.settings import Training
-from curate.scorers.scorer import FitAid, Sample, Scorer, columns
+from curate.scorers.scorer import FitAid, PickledAsBuilt, Sample, Scorer, columns
 from curate.tokenization import Tokenizer
 from curate.tokenization.location import locate
 
@@ -55,7 +56,7 @@ class _Ready:
 
 
 @dataclass
-class BitsPerByte(Scorer):
+class BitsPerByte(PickledAsBuilt, Scorer):
     """Nats, perplexity and bits per byte of every document under a causal language model.
 
     Give exactly one of ``model`` and ``train``. What taught a model trained here is not scored: those documents have
@@ -107,17 +108,9 @@ class BitsPerByte(Scorer):
         self._in_earnest: Training | None = None
         self._reader: Reader | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Hyper-parameters only: workers open the model from its files."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
-
     def check(self) -> None:
         """Refuse settings that cannot be, and a model that is missing, incomplete or pickled."""
-        _require_libraries()
+        require(LANGUAGE_MODELS, "lm", "bits_per_byte")
         if (self.model is None) == (self.train is None):
             raise _wrong("model", "a model is either supplied or trained here", "one of `model:` and `train:`", "remove or add one of them")
         if self.overlap < 0:
@@ -329,19 +322,6 @@ class BitsPerByte(Scorer):
         at = np.repeat(windows.first - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
         nats[at] = reader.nats(prepared)
         return pa.table({"piece": pa.array(pieces, pa.string()), "nats": pa.array(nats, mask=np.isnan(nats))})
-
-
-def _require_libraries() -> None:
-    from importlib.util import find_spec
-
-    for package in ("torch", "transformers", "safetensors"):
-        if find_spec(package) is None:
-            raise ConfigError(
-                f"bits_per_byte needs the package {package!r}, which is not installed",
-                where="bits_per_byte",
-                expected="the extra `lm`",
-                fix="pip install 'curate[lm]'",
-            )
 
 
 def _wrong(name: str, what: str, expected: str, fix: str) -> ConfigError:

@@ -23,7 +23,7 @@ from curate.clustering import Centroids, Learned, Nearest, learn, require_faiss,
 from curate.clustering.vectors import FLOATS, widen
 from curate.errors import ConfigError
 from curate.hashing import id_halves, id_keys
-from curate.scorers.scorer import Sample, Scorer, columns
+from curate.scorers.scorer import PickledAsBuilt, Sample, Scorer, columns
 from curate.static_vectors.model import identity_of
 
 TYPICAL_BYTES = 4096  # of a document, for a sample that is likely to hold enough of them
@@ -40,7 +40,7 @@ _OUTPUTS = columns(
 
 
 @dataclass
-class Clusters(Scorer):
+class Clusters(PickledAsBuilt, Scorer):
     """The nearest centroid of every document's embedding, exactly as float64 arithmetic finds it.
 
     ``separation`` is the same for all documents of a cluster. All three are null where there is no embedding, or one that
@@ -76,14 +76,6 @@ class Clusters(Scorer):
         self._device = "cpu"
         self._nearest: Nearest | None = None
         self._separation_K = np.empty(0, np.float32)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Hyper-parameters only: workers load the centroids."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.errors import ConfigError, CurateError
+from curate.extras import LANGUAGE_MODELS, require
 from curate.hashing import id_halves
-from curate.scorers.scorer import Scorer, columns
+from curate.scorers.scorer import PickledAsBuilt, Scorer, columns
 from curate.sentence_encoder import EncoderCheckpoint, EncoderReader, open_encoder
 from curate.sentence_encoder.reader import Laid
 from curate.sentence_encoder.tokens import DocumentTokens
@@ -41,7 +42,7 @@ class _Ready:
 
 
 @dataclass
-class Embedding(Scorer):
+class Embedding(PickledAsBuilt, Scorer):
     """The vector of every document by a sentence encoder, of L2 norm 1, in half precision.
 
     Only a document's first ``max_length`` tokens are read: ``truncated`` says whether there are more, ``n_tokens`` how many
@@ -82,14 +83,6 @@ class Embedding(Scorer):
         self._reader: EncoderReader | None = None
         self._tokens: DocumentTokens | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Hyper-parameters only: workers open the model from its files."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
-
     @property
     def outputs(self) -> pa.Schema:
         """The vector (N, d), the tokens read, and whether there were more; d is read from the model's configuration."""
@@ -107,7 +100,7 @@ class Embedding(Scorer):
 
     def check(self) -> None:
         """Refuse settings that cannot be, and a model that is missing, incomplete, pickled, or no encoder."""
-        _require_libraries()
+        require(LANGUAGE_MODELS, "lm", "embedding", "use static_embedding, which needs no model")
         checkpoint = self._open()
         pooling = checkpoint.pooling(self.pooling)
         tokens = DocumentTokens(checkpoint.tokenizer, self._length(checkpoint), self.prefix)
@@ -211,19 +204,6 @@ def _check_finite(batch: pa.RecordBatch, vectors_ND: np.ndarray, null: np.ndarra
             expected="finite numbers",
             fix="use `precision: float32`, or another model",
         )
-
-
-def _require_libraries() -> None:
-    from importlib.util import find_spec
-
-    for package in ("torch", "transformers", "safetensors"):
-        if find_spec(package) is None:
-            raise ConfigError(
-                f"embedding needs the package {package!r}, which is not installed",
-                where="embedding",
-                expected="the extra `lm`",
-                fix="pip install 'curate[lm]', or use static_embedding, which needs no model",
-            )
 
 
 def _wrong(name: str, what: str, expected: str, fix: str) -> ConfigError:

@@ -26,7 +26,7 @@ from curate.hashing import U64, id_keys
 from curate.ngram import arpa, ccnet, kneser_ney
 from curate.ngram.kenlm_binary import KenlmModel, is_binary, require_kenlm
 from curate.ngram.model import NgramModel, compile_model
-from curate.scorers.scorer import Sample, Scorer, columns
+from curate.scorers.scorer import PickledAsBuilt, Sample, Scorer, columns
 
 LN10, LN2 = math.log(10), math.log(2)
 HELD_OUT = 16  # one document in this many tells the cutoffs of a learned model instead of teaching it
@@ -50,7 +50,7 @@ class _Model(Protocol):
 
 
 @dataclass
-class NgramPerplexity(Scorer):
+class NgramPerplexity(PickledAsBuilt, Scorer):
     """Nats, perplexity and bits per byte of every document under a word n-gram model.
 
     Words are runs of bytes without ASCII white space. Every sentence is scored as <s> words </s>; the sums
@@ -93,14 +93,6 @@ class NgramPerplexity(Scorer):
         self._model: _Model | None = None
         self._fit_ids = FitIds()
         self._cutoffs: tuple[float, float] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Hyper-parameters only: workers load the model from its files."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
 
     @property
     def outputs(self) -> pa.Schema:

@@ -26,7 +26,7 @@ from curate.hashing import id_keys, unit_interval
 from curate.rating import labelled as labelled_files
 from curate.rating.figures import figures
 from curate.rating.heads import KINDS, Head, Kind, Trained, train
-from curate.scorers.scorer import FitAid, Sample, Scorer, columns
+from curate.scorers.scorer import FitAid, PickledAsBuilt, Sample, Scorer, columns
 
 REPORT, WEIGHTS = "rating.json", "weights.npy"
 BATCH_BYTES, BATCH_TEXTS = 4 << 20, 4096
@@ -41,7 +41,7 @@ _OUTPUTS = columns(
 
 
 @dataclass
-class OrdinalRater(Scorer):
+class OrdinalRater(PickledAsBuilt, Scorer):
     """Rating from 0 to C and label 0..C of every document, by a linear head on its embedding.
 
     Give exactly one of ``labelled`` and ``model``. Both columns are null where there is no embedding, or one that is not
@@ -83,14 +83,6 @@ class OrdinalRater(Scorer):
     def __post_init__(self) -> None:
         self._head: Head | None = None
         self._most_texts: int | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Hyper-parameters only: workers load the weights."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
 
     @property
     def inputs(self) -> tuple[str, ...]:  # type: ignore[override]

@@ -188,3 +188,20 @@ class Scorer(ABC):
     @abstractmethod
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Scores for every row of ``batch``, same order, schema ``outputs``; null where a row has no score."""
+
+
+class PickledAsBuilt:
+    """What a scorer derives from besides, if ``load`` gives it attributes that should not travel: it goes to a worker as it was
+    built, its fields alone, and the worker loads it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Set what ``load`` fills, to nothing."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +22,7 @@ import pyarrow.compute as pc
 
 from curate.documents import read_only, text_bytes
 from curate.errors import ConfigError
-from curate.scorers.scorer import Sample, Scorer, columns
+from curate.scorers.scorer import PickledAsBuilt, Sample, Scorer, columns
 from curate.static_vectors.model import FACTS, VECTORS, StaticModel, facts_of, identity_of, learn
 
 UNIT = "embedding, L2 norm 1"
@@ -32,7 +31,7 @@ MOST_BUCKETS = 1 << 24
 
 
 @dataclass
-class StaticEmbedding(Scorer):
+class StaticEmbedding(PickledAsBuilt, Scorer):
     """The vector of every document: the weighted sum of its words' vectors, of L2 norm 1.
 
     Null where the text is null or holds no word that the sample had. Word order does not count with ``ngram`` 1.
@@ -59,14 +58,6 @@ class StaticEmbedding(Scorer):
         self._model: StaticModel | None = None
         self._identity: bytes | None = None
         self._pads = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Hyper-parameters only: workers load the vectors."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self.__post_init__()
 
     @property
     def outputs(self) -> pa.Schema:
