@@ -16,7 +16,7 @@ import pytest
 from curate.corpus import Corpus
 from curate.errors import ConfigError, InfeasibleMixtureError, InputError
 from curate.manifest import Manifest, records
-from pipelines import configuration, curate, hashes, pipeline, rows, run
+from pipelines import configuration, curate, hashes, pipeline, rows, run, write_yaml
 
 SCORES = [
     {"tokens": {"vocab_size": 300, "sample_bytes": 20_000}},
@@ -273,3 +273,13 @@ def test_a_budget_beyond_the_caps_is_refused_and_leaves_the_mix_as_it_was(raw: P
     poured = run(samplemix(raw, output, temperature=0.01))
     told = poured.manifest.stages["mix/default"].totals["diagnostics"]["expected"]
     assert told["heaviest"] == 4.0 and told["capped"] > 0 and told["amount"] == pytest.approx(9_000)
+
+
+def test_a_plan_tries_it_on_few_documents(raw: Path, tmp_path: Path) -> None:
+    """More clusters than the sample has documents: the trial makes fewer."""
+    config = samplemix(raw, tmp_path / "planned")
+    config["score"][3]["clusters"]["k"] = 150
+    file = write_yaml(config, tmp_path / "planned.yaml")
+    shown = curate("plan", file, "--sample", "20kB", "--engine", "process")
+    assert shown.returncode == 0, shown.stderr
+    assert "time: fit/clusters" in shown.stdout and "samplemix, 9,000 tokens" in shown.stdout

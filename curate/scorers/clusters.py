@@ -11,8 +11,9 @@ Suffixes: N documents, K centroids, D dimensions.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from curate.static_vectors.model import identity_of
 
 TYPICAL_BYTES = 4096  # of a document, for a sample that is likely to hold enough of them
 BLOCK_ROWS = 1024  # embeddings converted together
+REHEARSED = 16  # clusters of a trial, at most
 MANY = 8192  # clusters from which on a GPU pays for the way there
 LEARNED = "learned"
 """What an embedding learned in the same pipeline states as its model."""
@@ -73,7 +75,7 @@ class Clusters(PickledAsBuilt, Scorer):
     outputs = _OUTPUTS
 
     def __post_init__(self) -> None:
-        self._device = "cpu"
+        self._device, self._rehearses = "cpu", False
         self._nearest: Nearest | None = None
         self._separation_K = np.empty(0, np.float32)
 
@@ -163,11 +165,23 @@ class Clusters(PickledAsBuilt, Scorer):
         """
         field = sample.schema.field(self.embedding)
         self.reads({self.embedding: field})
+        began = time.perf_counter()
         chosen_ND, n_offered = self._chosen(sample)
-        learned = learn(chosen_ND, self.k, iterations=self.iterations, seed=self.seed, threads=self.threads)
+        # A trial's few documents cannot make as many clusters: time is then told for all of them.
+        k = min(self.k, len(np.unique(chosen_ND, axis=0)), REHEARSED) if self._rehearses else self.k
+        reached = time.perf_counter()
+        learned = learn(chosen_ND, k, iterations=self.iterations, seed=self.seed, threads=self.threads)
+        spent = time.perf_counter() - reached
+        self.longer = 1.0 + (self.k / k - 1) * spent / (reached - began + spent) if self._rehearses else 1.0
         separation_K = separation(learned.centroids_KD).astype(np.float32)
         facts = self._facts(learned) | {"embedding": self.embedding, "model": _model(field), "n_offered": n_offered, "n": len(chosen_ND)}
         Centroids(learned.centroids_KD, separation_K, facts).save(state)
+
+    def rehearsal(self) -> Clusters:
+        """As many clusters as few documents make."""
+        found = replace(self)
+        found._rehearses = True
+        return found
 
     def _chosen(self, sample: pa.Table) -> tuple[np.ndarray, int]:
         """Embeddings in a random order of documents, not more than are wanted, (N, D) float32; and how many there were."""
@@ -193,7 +207,7 @@ class Clusters(PickledAsBuilt, Scorer):
         """What ``clusters.json`` says of the learning."""
         sizes_K = learned.sizes_K
         return {
-            "k": self.k,
+            "k": len(learned.centroids_KD),
             "dimension": learned.centroids_KD.shape[1],
             "iterations": self.iterations,
             "seed": self.seed,
