@@ -163,9 +163,9 @@ def _one(corpus: Corpus, part: Part, row: int) -> Table:
 
 
 def _for_machines(field: pa.Field) -> bool:
-    """Columns that only serve a later stage: band keys and sketches say nothing to a person."""
+    """Columns that only serve a later stage: band keys, sketches and vectors say nothing to a person."""
     is_sketch = pa.types.is_fixed_size_binary(field.type) and field.type != DOC_ID
-    return is_sketch or (field.metadata or {}).get(b"unit") == b"band key"
+    return is_sketch or pa.types.is_fixed_size_list(field.type) or (field.metadata or {}).get(b"unit") == b"band key"
 
 
 def _cluster(corpus: Corpus, part: Part, row: int) -> list[Any]:

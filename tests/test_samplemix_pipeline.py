@@ -166,6 +166,7 @@ def test_show_and_why_tell_it(mixed: Path) -> None:
     doc_id = json.loads((mixed / "manifest.json").read_text())["stages"]["mix/default"]["totals"]["diagnostics"]["heaviest"][0]["doc_id"]
     why = curate("why", doc_id, mixed)
     assert "mix.diversity" in why.stdout and "mix.weight" in why.stdout
+    assert "clusters.distance" in why.stdout and "embedding.vector" not in why.stdout
 
 
 def test_a_sweep_reads_no_document(mixed: Path, tmp_path: Path) -> None:
@@ -227,6 +228,7 @@ def test_the_report_draws_it(mixed: Path, finished: Path) -> None:
 
     corpus = Corpus.open(str(mixed))
     page = report(corpus)
+    assert "clusters.distance" in page and "clusters.cluster<" not in page
     assert 'id="weights"' in page and "Weights of documents" in page and "0.6 x diversity" in page
     assert 'id="weights"' not in report(Corpus.open(str(finished)))
     for field in ("alpha", "temperature", "budget"):

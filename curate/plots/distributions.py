@@ -110,9 +110,15 @@ def numeric_columns(corpus: Corpus) -> list[str]:
     found = ["n_bytes"]
     for name, column in corpus.columns().items():
         is_number = pa.types.is_integer(column.type) or pa.types.is_floating(column.type)
-        if is_number and split_name(name)[0] in scores and (column.metadata or {}).get(b"unit") != b"band key":
+        if is_number and split_name(name)[0] in scores and not _is_name(column):
             found.append(name)
     return found
+
+
+def _is_name(column: pa.Field) -> bool:
+    """Whether a column's numbers are names of things, of which no order and no mean tells anything."""
+    unit = (column.metadata or {}).get(b"unit", b"")
+    return unit == b"band key" or unit.startswith(b"number of the cluster")
 
 
 def shown_domains(corpus: Corpus, most: int = MOST_DOMAINS) -> dict[str, str]:
