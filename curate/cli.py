@@ -219,7 +219,7 @@ def _about_a_file(error: OSError | ValueError) -> CurateError | None:
         told = explain(error, str(error.filename or ""))
         if isinstance(told, CurateError):
             return told
-    elif not isinstance(error, pa.ArrowException):
+    elif not isinstance(error, pa.ArrowException | json.JSONDecodeError):
         return None
     return InputError(
         f"a file cannot be read or written: {error}",

@@ -164,13 +164,14 @@ def draw_sample(corpus: Folder, parts: Sequence[Part], sample: Sample) -> pa.Tab
         start = 0
         for domain, rows, _ in part.domains:
             if domain in total and domain not in full:
-                piece = _prefix(corpus, part, columns, start, rows, int(share[domain]) - taken[domain], first=taken[domain] == 0)
+                # One at least, unless nothing is asked for: a scorer that learns from files of its own gets an empty table.
+                first = taken[domain] == 0 and wanted > 0
+                piece = _prefix(corpus, part, columns, start, rows, int(share[domain]) - taken[domain], first=first)
                 taken[domain] += sum(piece["n_bytes"].to_pylist())
                 pieces.append(piece)
                 # The first document that does not fit ends the domain: going on would make the sample depend on where shards end.
                 full |= {domain} if len(piece) < rows else set()
             start += rows
-    # A scorer that learns from files of its own asks for no bytes, and gets an empty table.
     pieces = pieces or [read_part(corpus, parts[0].name, columns, [])]
     table = pa.concat_tables(pieces).unify_dictionaries()
     return table.select([c for c in columns if c != "n_bytes" or "n_bytes" in sample.columns])

@@ -10,6 +10,7 @@ document its place in both, so that a rule or a reader finds those the two judge
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,13 @@ class Agreement(PickledAsBuilt, Scorer):
                 f"sample_bytes is {self.sample_bytes}", where="agreement.sample_bytes", expected="more than 0", fix="200 MB is usual"
             )
 
+    def reads(self, fields: Mapping[str, pa.Field]) -> None:
+        """Refuse columns that cannot be ranked, and others to leave documents out by than booleans."""
+        for name in self.columns:
+            _require_numbers(fields[name].type, name)
+        for name in self.leave_out:
+            _require_boolean(fields[name].type, name)
+
     def sample(self) -> Sample | None:
         """Documents in natural proportion, without their text."""
         return Sample(self.sample_bytes, columns=self.inputs)
@@ -165,23 +173,31 @@ class Agreement(PickledAsBuilt, Scorer):
         scores_CN = np.stack([_numbers(table[name], name) for name in self.columns])
         known_N = np.isfinite(scores_CN).all(axis=0)
         for name in self.leave_out:
-            if not pa.types.is_boolean(table[name].type):
-                raise ConfigError(
-                    f"{name!r} is {table[name].type} and says of no document whether to leave it out",
-                    where="agreement.leave_out",
-                    expected="a boolean column",
-                    fix="name one, for instance <scorer>.in_fit_sample",
-                )
+            _require_boolean(table[name].type, name)
             known_N &= ~np.asarray(pc.fill_null(table[name], False))
         return scores_CN, known_N
 
 
+def _require_numbers(kind: pa.DataType, name: str) -> None:
+    if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        raise ConfigError(
+            f"{name!r} is {kind} and cannot be ranked", where="agreement.columns", expected="a column of numbers", fix="name another"
+        )
+
+
+def _require_boolean(kind: pa.DataType, name: str) -> None:
+    if not pa.types.is_boolean(kind):
+        raise ConfigError(
+            f"{name!r} is {kind} and says of no document whether to leave it out",
+            where="agreement.leave_out",
+            expected="a boolean column",
+            fix="name one, for instance <scorer>.in_fit_sample",
+        )
+
+
 def _numbers(column: pa.Array | pa.ChunkedArray, name: str) -> np.ndarray:
     """A score as N float64, NaN where it is null."""
-    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        raise ConfigError(
-            f"{name!r} is {column.type} and cannot be ranked", where="agreement.columns", expected="a column of numbers", fix="name another"
-        )
+    _require_numbers(column.type, name)
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     return column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
