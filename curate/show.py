@@ -119,7 +119,8 @@ def _ratings(corpus: Corpus) -> list[Any]:
             error = [line[key] for key in ("mean_absolute_error", "mean_squared_error", "spearman")]
             cells = [*("" if x is None else f"{x:.1%}" for x in share), *("" if x is None else f"{x:.3f}" for x in error)]
             table.add_row(line["head"] + (", used" if line["head"] == found["head"] else ""), *cells)
-        blocks += [table, Text()]
+        lost = [f"{line['head']} did not converge, in {line['n_steps']:,} steps" for line in found["heads"] if not line["converged"]]
+        blocks += [table, *(Text(f"{said}: raise `l2`", style="yellow") for said in lost), Text()]
     return blocks
 
 

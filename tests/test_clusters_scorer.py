@@ -113,6 +113,15 @@ def test_more_clusters_than_documents_or_different_embeddings_are_refused(tmp_pa
         Clusters(COLUMN, k=1).fit(table(embeddings(4), missing=[0, 1, 2, 3]), tmp_path)
 
 
+def test_a_trial_without_a_single_embedding_goes_on(tmp_path: Path):
+    nothing = table(embeddings(4), missing=[0, 1, 2, 3])
+    trial = Clusters(COLUMN, k=5).rehearsal()
+    assert fitted(trial, nothing, tmp_path / "state")["k"] == 1
+    trial.load(tmp_path / "state")
+    assert scored(trial, nothing)["cluster"] == [None] * 4
+    assert trial.longer >= 1
+
+
 @pytest.mark.parametrize("kind", [pa.float64(), pa.list_(pa.float32()), pa.list_(pa.float64(), 3), pa.string()])
 def test_a_column_that_holds_no_embeddings_is_refused(kind: pa.DataType):
     with pytest.raises(ConfigError, match="holds") as error:
@@ -134,6 +143,8 @@ def test_supplied_clusters_score_as_they_did_where_they_were_learned(tmp_path: P
     again.reads(field())
     assert again.sample() is None
     assert {path.name for path in again.artifacts()} == {"centroids.npy", "separation.npy", "clusters.json"}
+    (tmp_path / "clusters" / ".DS_Store").write_bytes(b"of a file manager")
+    assert len(again.artifacts()) == 3
     again.load(None)
     assert scored(again, documents) == scored(learner, documents)
     check_scorer(again, documents)
@@ -159,6 +170,31 @@ def test_a_folder_without_clusters_is_refused(tmp_path: Path):
     for folder in (tmp_path, tmp_path / "missing"):
         with pytest.raises(InputError, match="no learned clusters"):
             Clusters(COLUMN, centroids=str(folder)).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("clusters.json", {"k": 0}, "has k 0"),
+        ("clusters.json", {"k": float("inf")}, "has k inf"),
+        ("clusters.json", {"dimension": None}, "has dimension None"),
+        ("clusters.json", {"model": ["m1"]}, "has model"),
+        ("centroids.npy", np.full((4, 8), np.inf, np.float32), "not finite"),
+        ("centroids.npy", np.zeros((4, 8)), "float64"),
+        ("separation.npy", np.full(4, np.nan, np.float32), "not finite"),
+        ("separation.npy", np.zeros((4, 1), np.float32), "holds"),
+    ],
+)
+def test_damaged_clusters_are_refused_by_file(name: str, content: Any, said: str, tmp_path: Path):
+    facts = fitted(Clusters(COLUMN, k=4), table(embeddings()), tmp_path / "clusters")
+    path = tmp_path / "clusters" / name
+    if isinstance(content, dict):
+        path.write_text(json.dumps(facts | content))
+    else:
+        np.save(path, content)
+    with pytest.raises(InputError, match=f"{name} .*{said}") as error:
+        Clusters(COLUMN, centroids=str(tmp_path / "clusters")).check()
+    assert error.value.where == str(path)
 
 
 def test_a_gpu_is_taken_for_thousands_of_clusters_only():

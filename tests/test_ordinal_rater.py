@@ -195,7 +195,7 @@ def test_a_supplied_rater_is_checked_against_the_embedding(labels: Path, embeddi
     with pytest.raises(ConfigError, match="learned from is not named"):
         supplied.reads({"embedding.vector": field})
     (state / WEIGHTS).unlink()
-    with pytest.raises(InputError, match="the rater cannot be read"):
+    with pytest.raises(InputError, match=r"no learned rater: weights\.npy cannot be read"):
         supplied.check()
 
 
@@ -209,6 +209,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"labelled": "L", "classes": 1}, "classes cannot be 1"),
     ({"labelled": "L", "classes": 3}, "has the label 3|has the label 4"),
     ({"labelled": "L", "l2": 0.0}, "l2 cannot be 0.0"),
+    ({"labelled": "L", "l2": 9e-11}, "l2 cannot be 9e-11"),
+    ({"labelled": "."}, "a folder is given"),
     ({"labelled": "L", "l2": float("nan")}, "l2 cannot be nan"),
     ({"labelled": "L", "held_out": 1.0}, "held_out cannot be 1.0"),
     ({"labelled": "L", "label_field": "grade"}, "no field 'grade'"),
@@ -222,6 +224,57 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str, 
         options = options | {"labelled": labels if options["labelled"] == "L" else Path(options["labelled"])}
     with pytest.raises((ConfigError, InputError), match=said):
         OrdinalRater(**options).check()
+
+
+DAMAGED: list[tuple[dict[str, Any], Any, str]] = [
+    ({"dimensions": float("inf")}, None, "rating.json has dimensions inf"),
+    ({"classes": float("nan")}, None, "has classes nan"),
+    ({"classes": 10**9}, None, "has classes 1000000000"),
+    ({"head": ["ordinal"]}, None, r"has the head \['ordinal'\]"),
+    ({"embedding_model": None, "dimensions": None}, None, "has dimensions None"),
+    ({"embedding_model": 3}, None, "has no embedding_model"),
+    ({}, np.zeros((9, 4), np.int64), r"weights.npy holds \(9, 4\) int64"),
+    ({}, np.zeros((9, 4), complex), "complex128"),
+    ({}, np.full((9, 4), "a"), "<U1"),
+    ({}, np.zeros((8, 4)), r"holds \(8, 4\)"),
+    ({}, np.full((9, 4), np.nan), "numbers that no head has"),
+    ({}, np.full((9, 4), np.inf), "numbers that no head has"),
+    ({"head": "classifier"}, np.vstack([np.zeros((8, 5)), np.full((1, 5), -np.inf)]), "numbers that no head has"),
+    ({}, b"", "weights.npy cannot be read"),
+    ({}, np.array([[None] * 4] * 9), "weights.npy cannot be read"),
+]
+
+
+@pytest.mark.parametrize(("facts", "weights", "said"), DAMAGED)
+def test_a_damaged_rater_is_refused_by_file(facts: dict[str, Any], weights: Any, said: str, tmp_path: Path) -> None:
+    good = {"head": "ordinal", "dimensions": 8, "classes": 5, "embedding_model": "x"}
+    (tmp_path / REPORT).write_text(json.dumps(good))
+    np.save(tmp_path / WEIGHTS, np.asfortranarray(np.vstack([np.arange(32.0).reshape(8, 4), [[1, 0, 0, -np.inf]]])))
+    rater = OrdinalRater(model=tmp_path)
+    rater.check()
+    rater.load(None)
+    assert (
+        rater.score(pa.record_batch({"embedding.vector": pa.array([[0.0] * 7 + [-1.0]], pa.list_(pa.float32(), 8))}))["label"][0].as_py()
+        == 0
+    )
+    (tmp_path / REPORT).write_text(json.dumps(good | facts))
+    if isinstance(weights, bytes):
+        (tmp_path / WEIGHTS).write_bytes(weights)
+    elif weights is not None:
+        np.save(tmp_path / WEIGHTS, weights, allow_pickle=True)
+    with pytest.raises(InputError, match=said) as error:
+        rater.check()
+    assert str(tmp_path) in error.value.where
+    assert error.value.expected
+    assert "`model`" in error.value.fix
+
+
+def test_a_rater_states_the_embedding_it_learned_from(tmp_path: Path) -> None:
+    facts = {"head": "ordinal", "dimensions": 8, "classes": 5}
+    (tmp_path / REPORT).write_text(json.dumps(facts))
+    np.save(tmp_path / WEIGHTS, np.zeros((9, 4)))
+    with pytest.raises(InputError, match="has no embedding_model"):
+        OrdinalRater(model=tmp_path).check()
 
 
 def test_columns_that_are_no_embeddings_are_refused(labels: Path, embedding: StaticEmbedding, tmp_path: Path) -> None:
@@ -270,6 +323,23 @@ def pipeline_of(labels: Path, folder: Path, documents: int = 40) -> dict[str, An
     )  # fmt: skip
 
 
+def reuse(config: dict[str, Any], folder: Path, ratings: Any) -> None:
+    """Another pipeline takes the rater over with the embedding that was learned beside it, and with no other."""
+    models = folder / "output" / "models"
+    rater = {"ordinal_rater": {"name": "quality", "embedding": "meaning.vector", "model": str(models / "quality")}}
+    again = config | {"output": str(folder / "again")}
+    found = run(again | {"score": [rater, {"static_embedding": {"name": "meaning", "model": str(models / "meaning")}}]})
+    assert found.table(["quality.rating"])["quality.rating"].to_pylist() == ratings.to_pylist()
+    with pytest.raises(ConfigError, match="of this pipeline is not named"):
+        run(again | {"score": [rater, config["score"][1]]})
+    other = folder / "other"
+    other.mkdir()
+    scorer = StaticEmbedding(dimension=8, seed=3)
+    scorer.fit(pa.table({"text": pa.array([r["text"] for r in judged(200, seed=2)], pa.large_string())}), other)
+    with pytest.raises(ConfigError, match="is made by the model"):
+        run(again | {"score": [rater, {"static_embedding": {"name": "meaning", "model": str(other)}}]})
+
+
 def test_a_plan_tries_the_rater(labels: Path, tmp_path: Path) -> None:
     seconds = estimate(pipeline(pipeline_of(labels, tmp_path, documents=200)), 10**6).seconds
     assert seconds["fit/quality"] > 0
@@ -289,6 +359,13 @@ def test_a_pipeline_learns_and_applies_a_rater(labels: Path, tmp_path: Path, com
     shown = command("show", tmp_path / "output").out
     assert "quality: 603 labels from 0 to 4 of 602 texts" in shown
     assert "ordinal, used" in shown
+    report = tmp_path / "output" / "models" / "quality" / REPORT
+    told = json.loads(report.read_text())
+    assert "did not converge" not in shown
+    report.write_text(json.dumps(told | {"heads": [line | {"converged": line["head"] == "ordinal"} for line in told["heads"]]}))
+    assert "classifier did not converge" in command("show", tmp_path / "output").out
+    report.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    reuse(config, tmp_path, table["quality.rating"])
     before = made_when(tmp_path / "output")
     run(config)
     assert made_when(tmp_path / "output") == before

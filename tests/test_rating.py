@@ -260,6 +260,42 @@ def test_a_bad_row_of_parquet_is_an_error_that_names_it(tmp_path: Path) -> None:
     assert "text, label" in raised.value.expected
 
 
+def test_parquet_that_is_not_what_it_says_is_an_error_that_names_file_and_row(tmp_path: Path) -> None:
+    path, n = tmp_path / "a.parquet", 5000  # more than are read at once
+    data = bytearray(b"x" * n)
+    data[4500] = 0xFF
+    text = pa.Array.from_buffers(pa.string(), n, [None, pa.py_buffer(np.arange(n + 1, dtype=np.int32)), pa.py_buffer(bytes(data))])
+    label = pa.array([i % 3 for i in range(n)])
+    pq.write_table(pa.table({"text": text, "label": label}), path)
+    for look in (labelled.check, labelled.read):
+        with pytest.raises(InputError, match="a value cannot be read") as raised:
+            look(Source((path,), "text", "label"))
+        assert raised.value.where == f"{path}, row 4500, field 'text'"
+    pq.write_table(pa.table([label, label, label], names=["text", "label", "label"]), path)
+    with pytest.raises(InputError, match="2 columns have the name 'label'") as raised:
+        labelled.check(Source((path,), "text", "label"))
+    assert raised.value.where == str(path)
+
+
+def test_messages_are_short_and_name_the_options_there_are(tmp_path: Path) -> None:
+    for long in ({"text": ["x" * 100] * 100, "label": 1}, {"text": "x", "label": "9" * 10_000}):
+        with pytest.raises(InputError, match="…") as raised:
+            labelled.check(Source((write(tmp_path / "a.jsonl", [*RECORDS, long]),), "text", "label"))
+        assert len(raised.value.what) < 110
+    with pytest.raises(InputError) as raised:
+        labelled.check(Source((tmp_path / "a.jsonl",), "body", "label"))
+    assert "`text_field` and `label_field`" in raised.value.fix
+    with pytest.raises(InputError, match="a folder is given") as raised:
+        labelled.check(Source((tmp_path,), "text", "label"))
+    assert "`labelled`" in raised.value.fix
+    with pytest.raises(InputError) as raised:
+        labelled.check(Source((tmp_path / "b.jsonl",), "text", "label"))
+    assert raised.value.fix == "correct `labelled`"
+    with pytest.raises(ConfigError) as refused:
+        labelled.check(Source((tmp_path / "b.csv",), "text", "label"))
+    assert "`labelled`" in refused.value.where
+
+
 def test_files_that_cannot_be_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no format known"):
         labelled.check(Source((tmp_path / "a.csv",), "text", "label"))

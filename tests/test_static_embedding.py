@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -257,8 +258,11 @@ def test_a_sample_too_small_says_which_dimension_it_would_do_for(tmp_path: Path)
     with pytest.raises(InputError, match="in 3 dimensions only") as caught:
         fitted(StaticEmbedding(dimension=4, buckets=1024), table(texts), tmp_path)
     assert "3 or less" in caught.value.fix
-    with pytest.raises(InputError, match="in 0 dimensions only"):
+    with pytest.raises(InputError, match="the 0 documents of the sample do not differ"):
         fitted(StaticEmbedding(dimension=4, buckets=1024), table([]), tmp_path)
+    with pytest.raises(InputError, match="the 3 documents of the sample do not differ") as caught:
+        fitted(StaticEmbedding(dimension=4, buckets=1024), table(["court act"] * 3), tmp_path)
+    assert "dimension" not in caught.value.fix
     fitted(StaticEmbedding(dimension=3, buckets=1024), table(texts), tmp_path)
 
 
@@ -277,8 +281,62 @@ def test_models_that_are_none(tmp_path: Path) -> None:
         StaticEmbedding(model=tmp_path, dimension=7).check()
     facts = json.loads((tmp_path / "static_embedding.json").read_text())
     (tmp_path / "static_embedding.json").write_text(json.dumps(facts | {"dimension": 5}))
-    with pytest.raises(InputError, match="the vectors are"):
+    with pytest.raises(InputError, match=r"vectors.npy holds \(1024, 6\) float16"):
         StaticEmbedding(model=tmp_path).check()
+
+
+@pytest.mark.parametrize(
+    ("facts", "shape", "said"),
+    [
+        ({"buckets": 1}, (1, 4), "has buckets 1"),
+        ({"buckets": 0}, (0, 4), "has buckets 0"),
+        ({"buckets": 12}, (12, 4), "has buckets 12"),
+        ({"buckets": 1 << 25}, (16, 4), "has buckets 33554432"),
+        ({"buckets": float("inf")}, (16, 4), "has buckets inf"),
+        ({"buckets": "16"}, (16, 4), "has buckets '16'"),
+        ({"dimension": 0}, (16, 0), "has dimension 0"),
+        ({"dimension": 16}, (16, 16), "has dimension 16"),
+        ({"ngram": 9}, (16, 4), "has ngram 9"),
+        ({"ngram": True}, (16, 4), "has ngram True"),
+        ({}, (16, 5), "holds"),
+    ],
+)
+def test_sizes_that_would_end_the_process_are_refused(facts: dict[str, Any], shape: tuple[int, int], said: str, tmp_path: Path) -> None:
+    (tmp_path / "static_embedding.json").write_text(json.dumps({"buckets": 16, "dimension": 4, "ngram": 1} | facts))
+    np.save(tmp_path / "vectors.npy", np.ones(shape, np.float16))
+    with pytest.raises(InputError, match=said) as caught:
+        StaticEmbedding(model=tmp_path).check()
+    assert caught.value.where.startswith(str(tmp_path))
+
+
+def test_damaged_vectors_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "static_embedding.json").write_text(json.dumps({"buckets": 16, "dimension": 4, "ngram": 1}))
+    vectors = np.ones((16, 4), np.float16)
+    np.save(tmp_path / "vectors.npy", vectors)
+    StaticEmbedding(model=tmp_path).check()
+    whole = (tmp_path / "vectors.npy").read_bytes()
+    for damaged in (b"", whole[:60], whole[:-2], whole.replace(b"(16, 4)", b"(1<, 4)"), b"PK\x03\x04" + whole):
+        (tmp_path / "vectors.npy").write_bytes(damaged)
+        with pytest.raises(InputError, match=r"vectors\.npy cannot be read"):
+            StaticEmbedding(model=tmp_path).check()
+    vectors[3, 2] = np.nan
+    np.save(tmp_path / "vectors.npy", vectors)
+    with pytest.raises(InputError, match="not finite"):
+        StaticEmbedding(model=tmp_path).check()
+    for text in ("[]", "{", "null", "[" * 100_000):
+        (tmp_path / "static_embedding.json").write_text(text)
+        with pytest.raises(InputError, match=r"static_embedding\.json (cannot be read|is a JSON)"):
+            StaticEmbedding(model=tmp_path).check()
+
+
+def test_the_order_of_documents_has_no_effect(tmp_path: Path) -> None:
+    sample = sample_documents()
+    order = np.random.default_rng(1).permutation(len(sample))
+    made = []
+    for i, rows in enumerate((sample, sample.take(pa.array(order)))):
+        fitted(StaticEmbedding(dimension=6, buckets=1024), rows, tmp_path / str(i))
+        made.append((tmp_path / str(i) / "vectors.npy").read_bytes())
+    assert made[0] == made[1]
 
 
 # Real text

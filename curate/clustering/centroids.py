@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.errors import InputError
+from curate.learned_folder import LearnedFolder, short
 
 CENTROIDS, SEPARATION, FACTS = "centroids.npy", "separation.npy", "clusters.json"
 
@@ -48,28 +48,12 @@ class Centroids:
         Raises:
             InputError: one is missing, unreadable, or does not go with the others.
         """
-        expected = f"{CENTROIDS}, {SEPARATION} and {FACTS}, as a clusters scorer learned them"
-        try:
-            centroids_KD = np.load(folder / CENTROIDS, allow_pickle=False)
-            separation_K = np.load(folder / SEPARATION, allow_pickle=False)
-            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            shape = (int(facts["k"]), int(facts["dimension"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(
-                f"the folder holds no learned clusters: {type(error).__name__}: {error}",
-                where=str(folder),
-                expected=expected,
-                fix="correct `centroids`: it is models/<scorer> of a pipeline's output",
-            ) from error
-        kinds = (centroids_KD.dtype, separation_K.dtype) == (np.float32, np.float32)
-        if not kinds or centroids_KD.shape != shape or separation_K.shape != shape[:1] or not np.isfinite(centroids_KD).all():
-            raise InputError(
-                f"the files do not go together: centroids {centroids_KD.shape}, separation {separation_K.shape}",
-                where=str(folder),
-                expected=f"{shape[0]} finite centroids of {shape[1]} dimensions, float32",
-                fix="learn the clusters again",
-            )
-        return cls(centroids_KD, separation_K, facts)
+        files = LearnedFolder(folder, "learned clusters", "centroids")
+        facts = files.facts(FACTS, ("k", "dimension"))
+        if not isinstance(facts.get("model"), str | None):
+            raise files.wrong(FACTS, f"has model {short(facts['model'])}", "the name of the embedding's model, or null")
+        k = facts["k"]
+        return cls(files.array(CENTROIDS, (k, facts["dimension"]), np.float32), files.array(SEPARATION, (k,), np.float32), facts)
 
 
 def separation(centroids_KD: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from curate.documents import doc_ids
 from curate.errors import ConfigError, InputError
 from curate.hashing import id_halves
+from curate.learned_folder import short
 
 COMPRESSIONS = (".gz", ".zst", ".bz2")
 JSON_LINES = (".jsonl", ".ndjson")
@@ -90,13 +91,16 @@ def check(source: Source) -> None:
             or all have one label.
     """
     for path in source.paths:
+        if path.is_dir():
+            what, expected = "a folder is given where labelled documents are read from", f"files: {KNOWN}"
+            raise InputError(what, where=str(path), expected=expected, fix="name the files in it, as a list in `labelled`")
         _kind(path)
         if not path.is_file():
             raise InputError(
                 "a file of labels does not exist",
                 where=str(path),
                 expected=f"a file; relative paths start at {Path.cwd()}",
-                fix="correct `labels`",
+                fix="correct `labelled`",
             )
     stats = [path.stat() for path in source.paths]
     _counted(source, tuple((stat.st_size, stat.st_mtime_ns) for stat in stats))
@@ -161,7 +165,7 @@ def _kind(path: Path) -> str:
             return kind
     if name.endswith(".parquet"):
         return ".parquet"
-    raise ConfigError(f"{name!r} is of no format known here", where=f"`labels`: {path}", expected=KNOWN, fix="convert the file")
+    raise ConfigError(f"{name!r} is of no format known here", where=f"`labelled`: {path}", expected=KNOWN, fix="convert the file")
 
 
 def _records(source: Source) -> Iterator[tuple[str, int]]:
@@ -182,11 +186,30 @@ def _rows(path: Path, source: Source) -> Iterator[tuple[str, Any, Any]]:
         for field in (source.text, source.label):
             if field not in names:
                 raise _no_field(field, names, str(path))
+            if names.count(field) > 1:
+                what = f"{names.count(field)} columns have the name {field!r}"
+                raise InputError(what, where=str(path), expected="one of them", fix="rename or remove the others")
         row = 0
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=[source.text, source.label]):
-            for text, label in zip(batch[source.text].to_pylist(), batch[source.label].to_pylist(), strict=True):
+            text_N, label_N = (_values(batch[field], f"{path}, row", row, field) for field in (source.text, source.label))
+            for text, label in zip(text_N, label_N, strict=True):
                 yield f"{path}, row {row}", text, label
                 row += 1
+
+
+def _values(column: pa.Array, place: str, first: int, field: str) -> list[Any]:
+    """A column's values; rows count from ``first``. Parquet does not promise that text is UTF-8."""
+    found: list[Any] = []
+    try:
+        found.extend(value.as_py() for value in column)  # up to the one that cannot be read
+    except (ValueError, OverflowError) as error:
+        raise InputError(
+            f"a value cannot be read: {error}",
+            where=f"{place} {first + len(found)}, field {field!r}",
+            expected="UTF-8 text, and whole numbers as labels",
+            fix="mend or remove the record",
+        ) from None
+    return found
 
 
 def _lines(path: Path, source: Source) -> Iterator[tuple[str, Any, Any]]:
@@ -215,15 +238,15 @@ def _no_field(field: str, known: Sequence[str], where: str) -> InputError:
     return InputError(
         f"a labelled document has no field {field!r}",
         where=where,
-        expected=f"one of {', '.join(known) or 'none, it is empty'}",
-        fix="name the fields with `text:` and `label:`, or mend the record",
+        expected=f"one of {', '.join(known[:20]) or 'none, it is empty'}",
+        fix="name the fields with `text_field` and `label_field`, or mend the record",
     )
 
 
 def _text(value: Any, place: str, source: Source) -> str:
     if not isinstance(value, str):
         raise InputError(
-            f"a labelled document has the text {value!r}",
+            f"a labelled document has the text {short(value)}",
             where=f"{place}, field {source.text!r}",
             expected="a string",
             fix="mend or remove the record",
@@ -238,8 +261,8 @@ def _label(value: Any, place: str, source: Source) -> int:
         return value
     too_many = type(value) is int and value > most and source.n_classes is None
     raise InputError(
-        f"a labelled document has the label {value!r}",
+        f"a labelled document has the label {short(value)}",
         where=f"{place}, field {source.label!r}",
         expected=f"a whole number from 0 to {most}",
-        fix="a label is the rank of a class: number them from 0" if too_many else "mend or remove the record, or change `classes:`",
+        fix="a label is the rank of a class: number them from 0" if too_many else "mend or remove the record, or change `classes`",
     )

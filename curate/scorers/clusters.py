@@ -21,18 +21,17 @@ import numpy as np
 import pyarrow as pa
 
 from curate.clustering import Centroids, Learned, Nearest, learn, require_faiss, separation, vectors
+from curate.clustering.centroids import CENTROIDS, FACTS, SEPARATION
 from curate.clustering.vectors import FLOATS, widen
+from curate.embedding_identity import LEARNED, model_behind, model_of
 from curate.errors import ConfigError
 from curate.hashing import id_halves, id_keys
 from curate.scorers.scorer import PickledAsBuilt, Sample, Scorer, columns
-from curate.static_vectors.model import identity_of
 
 TYPICAL_BYTES = 4096  # of a document, for a sample that is likely to hold enough of them
 BLOCK_ROWS = 1024  # embeddings converted together
 REHEARSED = 16  # clusters of a trial, at most
 MANY = 8192  # clusters from which on a GPU pays for the way there
-LEARNED = "learned"
-"""What an embedding learned in the same pipeline states as its model."""
 
 _OUTPUTS = columns(
     cluster=(pa.int32(), "number of the cluster, from 0", "none"),
@@ -90,6 +89,11 @@ class Clusters(PickledAsBuilt, Scorer):
         return self.centroids is None and self.k >= MANY
 
     @property
+    def fit_accelerated(self) -> bool:
+        """Never: faiss computes on CPUs."""
+        return False
+
+    @property
     def fit_cpus(self) -> int:
         """The threads of faiss."""
         return self.threads
@@ -107,7 +111,7 @@ class Clusters(PickledAsBuilt, Scorer):
 
     def artifacts(self) -> tuple[Path, ...]:
         """The supplied clusters' files."""
-        return () if self.centroids is None else tuple(sorted(p for p in Path(self.centroids).iterdir() if p.is_file()))
+        return () if self.centroids is None else tuple(Path(self.centroids) / name for name in (CENTROIDS, FACTS, SEPARATION))
 
     def sample(self) -> Sample | None:
         """Documents in natural proportion, without their text."""
@@ -130,7 +134,8 @@ class Clusters(PickledAsBuilt, Scorer):
 
     def _check_same(self, field: pa.Field, known: Centroids, folder: str) -> None:
         """Distances between vectors of different embeddings mean nothing."""
-        width, here, there = known.centroids_KD.shape[1], _model(field), known.facts.get("model")
+        width, here = known.centroids_KD.shape[1], model_of(field)
+        there = model_behind(Path(folder), known.facts.get("model"), str(known.facts.get("embedding")))
         if field.type.list_size != width:
             raise ConfigError(
                 f"{self.embedding!r} has {field.type.list_size} dimensions, the clusters were made of {width}",
@@ -138,8 +143,6 @@ class Clusters(PickledAsBuilt, Scorer):
                 expected=f"the embedding that {folder} was made with",
                 fix="use that embedding, or leave out `centroids` to learn clusters of this one",
             )
-        if there == LEARNED:
-            there = _learned_beside(Path(folder), str(known.facts.get("embedding")))
         if here == LEARNED or there == LEARNED:
             whose = "of this pipeline is learned" if here == LEARNED else f"of {folder} was learned"
             raise ConfigError(
@@ -167,6 +170,8 @@ class Clusters(PickledAsBuilt, Scorer):
         self.reads({self.embedding: field})
         began = time.perf_counter()
         chosen_ND, n_offered = self._chosen(sample)
+        if self._rehearses and not len(chosen_ND):  # a trial's few documents may have no embedding, and the corpus many
+            chosen_ND = np.zeros((1, field.type.list_size), np.float32)
         # A trial's few documents cannot make as many clusters: time is then told for all of them.
         k = min(self.k, len(np.unique(chosen_ND, axis=0)), REHEARSED) if self._rehearses else self.k
         reached = time.perf_counter()
@@ -174,7 +179,7 @@ class Clusters(PickledAsBuilt, Scorer):
         spent = time.perf_counter() - reached
         self.longer = 1.0 + (self.k / k - 1) * spent / (reached - began + spent) if self._rehearses else 1.0
         separation_K = separation(learned.centroids_KD).astype(np.float32)
-        facts = self._facts(learned) | {"embedding": self.embedding, "model": _model(field), "n_offered": n_offered, "n": len(chosen_ND)}
+        facts = self._facts(learned) | {"embedding": self.embedding, "model": model_of(field), "n_offered": n_offered, "n": len(chosen_ND)}
         Centroids(learned.centroids_KD, separation_K, facts).save(state)
 
     def rehearsal(self) -> Clusters:
@@ -242,20 +247,6 @@ class Clusters(PickledAsBuilt, Scorer):
 
 def _is_embedding(kind: pa.DataType) -> bool:
     return pa.types.is_fixed_size_list(kind) and kind.value_type in FLOATS and kind.list_size > 0
-
-
-def _model(field: pa.Field) -> str | None:
-    """The identity of the model that a column of embeddings states."""
-    found = (field.metadata or {}).get(b"model")
-    return found if found is None else found.decode()
-
-
-def _learned_beside(folder: Path, embedding: str) -> str:
-    """The identity of the embedding that was learned in the same run as clusters, from its files next to theirs."""
-    try:
-        return identity_of(folder.parent / embedding.rpartition(".")[0]).decode()
-    except OSError:
-        return LEARNED
 
 
 def _require(holds: bool, name: str, value: object, expected: str) -> None:

@@ -21,8 +21,10 @@ import pyarrow as pa
 
 from curate.clustering.vectors import FLOATS, vectors
 from curate.documents import text_bytes
+from curate.embedding_identity import LEARNED, model_behind, model_of
 from curate.errors import ConfigError, InputError
 from curate.hashing import id_keys, unit_interval
+from curate.learned_folder import LearnedFolder, short
 from curate.rating import labelled as labelled_files
 from curate.rating.figures import figures
 from curate.rating.heads import KINDS, Head, Kind, Trained, train
@@ -31,8 +33,7 @@ from curate.scorers.scorer import FitAid, PickledAsBuilt, Sample, Scorer, column
 REPORT, WEIGHTS = "rating.json", "weights.npy"
 BATCH_BYTES, BATCH_TEXTS = 4 << 20, 4096
 REHEARSED_TEXTS = 500
-LEARNED = "learned"
-"""What an embedding learned in the same pipeline states as its model."""
+LEAST_L2 = 1e-10  # below it rounding decides where the search ends
 
 _OUTPUTS = columns(
     rating=(pa.float32(), "classes, expected number reached", "higher"),
@@ -61,10 +62,11 @@ class OrdinalRater(PickledAsBuilt, Scorer):
         embedding: the column of embeddings; its scorer embeds the labelled texts too.
         classes: C + 1, labels are 0 to one less; None takes the largest label that occurs.
         head: ``ordinal``, or ``classifier`` for multinomial logistic regression.
-        l2: weight of half the squared weights beside the mean loss, on standardised dimensions.
+        l2: weight of half the squared weights beside the mean loss, on standardised dimensions; from 1e-10.
         held_out: share of the texts kept from training to measure on; 0 measures nothing.
         seed: of the choice of the held-out texts.
-        model: a folder that another run learned a rater in (``models/<scorer>``); nothing is learned then.
+        model: a folder that another run learned a rater in (``models/<scorer>``); nothing is learned then. Where that run
+            learned its embedding too, this pipeline's has that one as its ``model``.
     """
 
     labelled: Path | tuple[Path, ...] = ()
@@ -115,8 +117,8 @@ class OrdinalRater(PickledAsBuilt, Scorer):
             raise _cannot(self, "head", " or ".join(KINDS))
         if self.classes is not None and not 2 <= self.classes <= labelled_files.MOST_CLASSES:
             raise _cannot(self, "classes", f"2 to {labelled_files.MOST_CLASSES}, or null")
-        if not (np.isfinite(self.l2) and self.l2 > 0):
-            raise _cannot(self, "l2", "more than 0; 0.001 is usual")
+        if not (np.isfinite(self.l2) and self.l2 >= LEAST_L2):
+            raise _cannot(self, "l2", f"{LEAST_L2:g} or more; 0.001 is usual")
         if not 0 <= self.held_out < 1:
             raise _cannot(self, "held_out", "a fraction from 0 up to, not including, 1; 0.1 is usual")
         labelled_files.check(self._source)
@@ -156,21 +158,21 @@ class OrdinalRater(PickledAsBuilt, Scorer):
                 fix="name the `vector` column of an embedding scorer, as `embedding: embedding.vector`",
             )
         if self.model is not None:
-            self._check_same(field, *_load(self.model))
+            self._check_same(field, self.model, *_load(self.model))
 
-    def _check_same(self, field: pa.Field, head: Head, facts: dict[str, Any]) -> None:
+    def _check_same(self, field: pa.Field, folder: Path, head: Head, facts: dict[str, Any]) -> None:
         """Weights for one embedding mean nothing to another."""
-        here, there = _model(field), facts["embedding_model"]
+        here, there = model_of(field), model_behind(folder, facts["embedding_model"], str(facts.get("embedding")))
         expected, fix = (
-            f"the embedding that {self.model} learned from",
-            "give the embedding the same `model:` in both pipelines, or learn from `labelled:`",
+            f"the embedding that {folder} learned from",
+            "give the embedding the same `model:`, for a learned one the folder beside the rater's, or learn from `labelled:`",
         )
         where = "ordinal_rater.model"
         if field.type.list_size != head.n_dimensions:
             what = f"{self.embedding!r} has {field.type.list_size} dimensions, the rater learned from {head.n_dimensions}"
             raise ConfigError(what, where=where, expected=expected, fix=fix)
         if LEARNED in (here, there) or here is None:
-            whose = "of this pipeline" if there not in (LEARNED, None) else f"that {self.model} learned from"
+            whose = "of this pipeline" if there not in (LEARNED, None) else f"that {folder} learned from"
             what = f"the embedding {whose} is not named by a model's files, and cannot be known to be the same"
             raise ConfigError(what, where=where, expected=expected, fix=fix)
         if here != there:
@@ -226,7 +228,7 @@ class OrdinalRater(PickledAsBuilt, Scorer):
             "classes": given.counts_TK.shape[1],
             "dimensions": int(vectors_TD.shape[1]),
             "embedding": self.embedding,
-            "embedding_model": _model(field),
+            "embedding_model": model_of(field),
             "l2": self.l2,
             "n_records": given.n_records,
             "n_texts": len(given.texts),
@@ -321,28 +323,24 @@ def _compared(trained: Trained, vectors_TD: np.ndarray, counts_TK: np.ndarray) -
 
 def _load(folder: Path) -> tuple[Head, dict[str, Any]]:
     """A rater that ``fit_with`` wrote, and its report."""
-    try:
-        facts = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        head = Head(facts["head"], np.load(folder / WEIGHTS, allow_pickle=False))
-        if head.weights.shape != (facts["dimensions"] + 1, facts["classes"] - (head.kind == "ordinal")) or head.kind not in KINDS:
-            raise ValueError("the weights are not those the report speaks of")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the rater cannot be read: {error}",
-            where=str(folder),
-            expected=f"a folder that `ordinal_rater` left, with {REPORT} and {WEIGHTS}",
-            fix="correct `model:`, or copy models/<scorer> again",
-        ) from error
-    return head, facts
-
-
-def _model(field: pa.Field) -> str | None:
-    """The identity of the model that a column of embeddings states."""
-    found = (field.metadata or {}).get(b"model")
-    return found if found is None else found.decode()
+    files = LearnedFolder(folder, "learned rater", "model")
+    facts = files.facts(REPORT, ("dimensions", "classes"))
+    kind, n_classes, model = facts.get("head"), facts["classes"], facts.get("embedding_model", 0)
+    if kind not in KINDS:
+        raise files.wrong(REPORT, f"has the head {short(kind)}", " or ".join(KINDS))
+    if not 2 <= n_classes <= labelled_files.MOST_CLASSES:
+        raise files.wrong(REPORT, f"has classes {short(n_classes)}", f"2 to {labelled_files.MOST_CLASSES}")
+    if not isinstance(model, str | None):
+        raise files.wrong(REPORT, "has no embedding_model", "the name of the embedding's model, or null")
+    shape = (facts["dimensions"] + 1, n_classes - (kind == "ordinal"))
+    weights = files.array(WEIGHTS, shape, np.float64, finite=False)
+    biases = weights[-1]
+    if not np.isfinite(weights[:-1]).all() or np.isnan(biases).any() or (kind == "classifier" and not np.isfinite(biases.max())):
+        raise files.wrong(WEIGHTS, "holds numbers that no head has", "finite weights; biases may be infinite for classes out of reach")
+    return Head(kind, weights), facts
 
 
 def _cannot(scorer: OrdinalRater, name: str, expected: str) -> ConfigError:
     return ConfigError(
-        f"{name} cannot be {getattr(scorer, name)!r}", where=f"ordinal_rater.{name}", expected=expected, fix=f"change `{name}:`"
+        f"{name} cannot be {short(getattr(scorer, name))}", where=f"ordinal_rater.{name}", expected=expected, fix=f"change `{name}:`"
     )

@@ -152,6 +152,11 @@ class Scorer(ABC):
         return ()
 
     @property
+    def fit_accelerated(self) -> bool:
+        """Whether learning computes on a GPU where there is one; as scoring does, where a scorer does not say."""
+        return self.accelerated
+
+    @property
     def fit_cpus(self) -> int:
         """CPUs that learning occupies."""
         return 1

@@ -20,14 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from curate.documents import read_only, text_bytes
+from curate import embedding_identity
+from curate.documents import doc_ids, read_only, text_bytes
 from curate.errors import ConfigError
+from curate.hashing import id_halves
 from curate.scorers.scorer import PickledAsBuilt, Sample, Scorer, columns
-from curate.static_vectors.model import FACTS, VECTORS, StaticModel, facts_of, identity_of, learn
+from curate.static_vectors.model import FACTS, MOST_BUCKETS, VECTORS, StaticModel, facts_of, identity_of, learn
 
 UNIT = "embedding, L2 norm 1"
-LEARNED = b"learned"
-MOST_BUCKETS = 1 << 24
+LEARNED = embedding_identity.LEARNED.encode()
 
 
 @dataclass
@@ -100,12 +101,14 @@ class StaticEmbedding(PickledAsBuilt, Scorer):
         return None if self.model is not None else Sample(self.sample_bytes, columns=("text",))
 
     def fit(self, sample: pa.Table, state: Path) -> None:
-        """Learn the vectors.
+        """Learn the vectors; the order of the documents has no effect.
 
         Raises:
             InputError: fewer different documents or words than dimensions.
         """
-        data, offsets = text_bytes(sample["text"].combine_chunks())
+        text = sample["text"].combine_chunks()
+        ids_N = id_halves(doc_ids(text))
+        data, offsets = text_bytes(text.take(pa.array(np.lexsort((ids_N[:, 1], ids_N[:, 0])))))
         sizes = {"dimension": self.dimension, "n_buckets": self.buckets, "ngram": self.ngram}
         learn(read_only(data), read_only(offsets), **sizes, seed=self.seed, pad=self._pads).save(state)
 

@@ -54,7 +54,7 @@ class Fit(Stage):
     @property
     def accelerated(self) -> bool:
         """Whether it, or one it runs, computes on a GPU where there is one."""
-        return self.scorer.accelerated or any(lender.accelerated for lender in self.lenders)
+        return self.scorer.fit_accelerated or any(lender.accelerated for lender in self.lenders)
 
     def amount(self, run: Run) -> int:
         """Text bytes of its sample, about."""

@@ -11,11 +11,13 @@ import numpy as np
 
 from curate.errors import InputError
 from curate.hashing import doc_id
+from curate.learned_folder import LearnedFolder, short
 from curate.static_vectors.decomposition import SparseRows, truncated_svd
 from curate.static_vectors.features import Counts, count
 from curate.static_vectors.pooling import count_weights, pooled
 
 FACTS, VECTORS = "static_embedding.json", "vectors.npy"
+MOST_BUCKETS = 1 << 24
 EVENING = 0.25
 """Power of a component's singular value that it is divided by: 0 leaves LSI's weights, 1 makes all components equal."""
 LEAST_VALUE = 1e-4
@@ -52,38 +54,37 @@ class StaticModel:
 
     @classmethod
     def load(cls, folder: Path) -> StaticModel:
-        """Read a model back."""
+        """Read a model back.
+
+        Raises:
+            InputError: the folder has no such model.
+        """
         facts = facts_of(folder)
-        vectors = np.load(folder / VECTORS, allow_pickle=False)
-        if vectors.shape != (facts["buckets"], facts["dimension"]) or vectors.dtype != np.float16:
-            raise InputError(
-                f"the vectors are {vectors.shape} {vectors.dtype}",
-                where=str(folder / VECTORS),
-                expected=f"({facts['buckets']}, {facts['dimension']}) float16, as {FACTS} says",
-                fix="learn the model again",
-            )
-        return cls(vectors, facts["ngram"])
+        return cls(_files(folder).array(VECTORS, (facts["buckets"], facts["dimension"]), np.float16), facts["ngram"])
 
 
 def facts_of(folder: Path) -> dict[str, int]:
     """``buckets``, ``dimension`` and ``ngram`` of a model in a folder.
 
     Raises:
-        InputError: the folder has no such model.
+        InputError: the folder has no such model, or sizes that no model can have.
     """
-    try:
-        facts = json.loads((folder / FACTS).read_text())
-        found = {name: int(facts[name]) for name in ("buckets", "dimension", "ngram")}
-        if not (folder / VECTORS).is_file():
-            raise OSError(f"{VECTORS} is missing")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"the folder holds no learned static embedding: {error}",
-            where=str(folder),
-            expected=f"{FACTS} and {VECTORS}, as an earlier fit left them",
-            fix="correct `model`",
-        ) from error
-    return found
+    files, names = _files(folder), ("buckets", "dimension", "ngram")
+    found = files.facts(FACTS, names)
+    buckets, dimension, ngram = (found[name] for name in names)
+    if not (2 <= buckets <= MOST_BUCKETS and buckets & (buckets - 1) == 0):
+        raise files.wrong(FACTS, f"has buckets {short(buckets)}", f"a power of two from 2 to {MOST_BUCKETS}")
+    if dimension >= buckets:
+        raise files.wrong(FACTS, f"has dimension {short(dimension)}", f"fewer than the {buckets} buckets")
+    if ngram > 2:
+        raise files.wrong(FACTS, f"has ngram {short(ngram)}", "1 or 2")
+    if not (folder / VECTORS).is_file():
+        raise files.wrong(VECTORS, "is missing", "an array")
+    return {"buckets": buckets, "dimension": dimension, "ngram": ngram}
+
+
+def _files(folder: Path) -> LearnedFolder:
+    return LearnedFolder(folder, "learned static embedding", "model")
 
 
 def identity_of(folder: Path) -> bytes:
@@ -132,12 +133,17 @@ def learn(
     values, components = truncated_svd(matrix, rank, seed=seed) if rank else (np.zeros(0), np.zeros((n_buckets, 0)))
     n_directions = int((values > LEAST_VALUE * values.max(initial=0.0)).sum())
     if n_directions < dimension and not pad:
-        raise InputError(
-            f"the sample's words tell documents apart in {n_directions} dimensions only",
-            where="static_embedding.dimension",
-            expected=f"{dimension} documents or more, that differ in as many words",
-            fix=f"set `dimension` to {max(1, n_directions)} or less, or raise `sample_bytes`",
-        )
+        raise _too_alike(n_directions, dimension, offsets.size - 1)
     vectors = np.zeros((n_buckets, dimension), np.float16)
     vectors[:, :n_directions] = components[:, :n_directions] * idf[:, None] * (values[:n_directions] ** -EVENING).astype(np.float32)
     return StaticModel(vectors, ngram)
+
+
+def _too_alike(n_directions: int, dimension: int, n_documents: int) -> InputError:
+    if n_directions == 0:
+        said, fix = f"the {n_documents:,} documents of the sample do not differ in their words", "raise `sample_bytes`, or supply a `model`"
+    else:
+        said = f"the sample's words tell documents apart in {n_directions} dimensions only"
+        fix = f"set `dimension` to {n_directions}{' or less' if n_directions > 1 else ''}, or raise `sample_bytes`"
+    expected = f"{dimension} documents or more, that differ in as many words"
+    return InputError(said, where="static_embedding.dimension", expected=expected, fix=fix)
