@@ -73,6 +73,51 @@ def test_a_whole_model_is_taken(folder: Path) -> None:
     assert [path.name for path in found.files] == ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"]
 
 
+def in_parts(folder: Path) -> Path:
+    """The folder with its weights in several files, as large models have them; the index."""
+    (folder / "model.safetensors").unlink()
+    transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.from_pretrained(folder)).save_pretrained(
+        folder, max_shard_size="20KB"
+    )
+    return folder / "model.safetensors.index.json"
+
+
+def test_weights_in_several_files_are_what_the_index_names(folder: Path) -> None:
+    index = in_parts(folder)
+    before, named = score(str(folder)), sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    (folder / "other.safetensors").write_bytes(b"of no concern")
+    found = [path.name for path in open_checkpoint(str(folder)).files]
+    assert len(named) > 1 and found == [index.name, *named, "config.json", "tokenizer.json", "tokenizer_config.json"]
+    assert score(str(folder)) == before
+
+
+@pytest.mark.parametrize("name", ["../{}", "part/{}", "part\\{}", "/{}", "..", "", 3, None])
+def test_weights_outside_the_folder_are_refused(folder: Path, name: Any) -> None:
+    index = in_parts(folder)
+    named = json.loads(index.read_text())
+    key, file = next(iter(named["weight_map"].items()))
+    named["weight_map"][key] = name.format(file) if isinstance(name, str) else name
+    for place in (folder.parent, folder / "part"):
+        place.mkdir(exist_ok=True)
+        shutil.copy(folder / file, place / file)
+    index.write_text(json.dumps(named))
+    refused({"model": str(folder)}, "a file of weights cannot be", index.name, "in the same folder", "fetch", kind=InputError)
+
+
+@pytest.mark.parametrize("value", [["a"], None, 3, "model.safetensors"])
+def test_an_index_that_maps_nothing_is_refused(folder: Path, value: Any) -> None:
+    in_parts(folder).write_text(json.dumps({"weight_map": value}))
+    refused({"model": str(folder)}, "`weight_map` cannot be", "an object", kind=InputError)
+
+
+@pytest.mark.parametrize(
+    "values", [{"architectures": {"a": 1}}, {"model_type": ["gpt2"]}, {"vocab_size": "x"}, {"transformers_weights": "../m.safetensors"}]
+)
+def test_values_of_the_configuration_that_cannot_be_are_named(folder: Path, values: dict[str, Any]) -> None:
+    changed(folder, **values)
+    refused({"model": str(folder)}, f"`{next(iter(values))}` cannot be", "config.json", "correct the value there", kind=InputError)
+
+
 def test_a_missing_path_is_named(tmp_path: Path) -> None:
     refused({"model": str(tmp_path / "nowhere" / "else")}, "nowhere", "`model:`", "Hugging Face", kind=InputError)
     (tmp_path / "file").write_text("a model?")

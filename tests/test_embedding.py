@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -80,6 +81,53 @@ def test_a_prefix_is_read_before_each_document(folder: Path) -> None:
     given_texts = texts(4, 2, (3, 12))
     found = loaded(folder, prefix="the of: ").score(rows(*given_texts))
     np.testing.assert_allclose(vectors(found), plain_vectors(folder, [f"the of: {text}" for text in given_texts]), rtol=2 * HALF, atol=1e-5)
+
+
+def with_prompt(folder: Path, name: str | None = "passage") -> Path:
+    said = {"prompts": {"query": "a ", "passage": "the of: "}, "default_prompt_name": name, "similarity_fn_name": "cosine"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(said))
+    return folder
+
+
+def test_the_folder_s_default_prompt_is_read_unless_another_is_given(folder: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(folder, tmp_path / "m"))
+    before, text = registry.identity(built(own)), rows(*texts(4, 2, (3, 12)))
+    with_prompt(own)
+    assert registry.identity(built(own)) != before and own / "config_sentence_transformers.json" in built(own).artifacts()
+    default, said, none = (loaded(own, **options) for options in ({}, {"prefix": "the of: "}, {"prefix": ""}))
+    assert (vectors(default.score(text)) == vectors(loaded(folder, prefix="the of: ").score(text))).all()
+    assert (vectors(none.score(text)) == vectors(loaded(folder).score(text))).all()
+    spaces = [scorer.outputs.field("vector").metadata[b"model"] for scorer in (default, said, none)]
+    assert spaces[0] == spaces[1] != spaces[2]
+    assert (vectors(loaded(with_prompt(own, None)).score(text)) == vectors(none.score(text))).all()
+
+
+def test_a_prompt_whose_tokens_must_not_count_is_refused(folder: Path, tmp_path: Path) -> None:
+    own = with_sentence_settings(Path(shutil.copytree(folder, tmp_path / "m")), {"pooling_mode": "mean", "include_prompt": False})
+    built(own)
+    with_prompt(own)
+    with pytest.raises(ConfigError, match="leave out the tokens of a prompt") as caught:
+        built(own)
+    assert "`prefix:`" in caught.value.fix and built(own, prefix="") and built(own, pooling="mean")
+
+
+@pytest.mark.slow  # imports sentence-transformers
+@pytest.mark.parametrize("limit", [20, None])
+def test_prompt_and_length_are_those_of_sentence_transformers(folder: Path, tmp_path: Path, limit: int | None) -> None:
+    library = pytest.importorskip("sentence_transformers")
+    pooling = {"word_embedding_dimension": WIDTH, "pooling_mode_mean_tokens": True}
+    own = with_prompt(with_sentence_settings(Path(shutil.copytree(folder, tmp_path / "m")), pooling))
+    (own / "2_Normalize").mkdir()
+    parts = json.loads((own / "modules.json").read_text())
+    (own / "modules.json").write_text(json.dumps([part | {"name": str(part["idx"])} for part in parts]))
+    beside = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"} | ({"model_max_length": limit} if limit else {})
+    (own / "tokenizer_config.json").write_text(json.dumps(beside))
+    theirs = library.SentenceTransformer(str(own), device="cpu", local_files_only=True)
+    given_texts = texts(12, 6, (3, 60))
+    assert theirs.max_seq_length == (limit or POSITIONS) and theirs.default_prompt_name == "passage"
+    expected = theirs.encode(given_texts, normalize_embeddings=True, show_progress_bar=False)
+    assert cosines(vectors(loaded(own).score(rows(*given_texts))), expected).min() > 0.99999
+    assert cosines(vectors(loaded(own, prefix="").score(rows(*given_texts))), expected).min() < 0.999
 
 
 def test_what_has_no_token_of_its_own_has_no_vector(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Opening sentence encoders, cutting documents to what they read, and laying them out."""
+"""Opening sentence encoders, what is refused, pooling, and laying documents out."""
 
 from __future__ import annotations
 
@@ -10,22 +10,18 @@ from typing import Any
 
 import causal_models
 import numpy as np
-import pyarrow as pa
 import pytest
 import safetensors.torch
-import tokenizers
 import torch
 import transformers
-from encoder_models import POSITIONS, WIDTH, model, saved, tokenizer, with_sentence_settings
-from hypothesis import given, settings
+from encoder_models import POSITIONS, WIDTH, model, saved, with_sentence_settings
+from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import models, pre_tokenizers, trainers
 
 from curate.errors import ConfigError, CurateError, InputError
-from curate.sentence_encoder import EncoderReader, checkpoint, open_encoder, pooling, tokens
+from curate.sentence_encoder import EncoderReader, checkpoint, open_encoder, pooling
 from curate.sentence_encoder.batching import LEAST_POSITIONS, group, lay_out
-from curate.sentence_encoder.tokens import DocumentTokens
-from curate.tokenization import Tokenizer, train_bpe
+from curate.tokenization import train_bpe
 from pipelines import texts
 
 
@@ -173,6 +169,75 @@ def test_identity_follows_what_the_vectors_depend_on(folder: Path, tmp_path: Pat
     assert open_encoder(str(folder)).identity("mean", "") != before
 
 
+@pytest.mark.parametrize(("stated", "expected"), [(16, 16), (10**30, POSITIONS), (1e30, POSITIONS), (20.0, 20), (None, POSITIONS)])
+def test_the_tokenizer_s_length_holds_where_the_encoder_s_own_is_not_said(folder: Path, stated: float | None, expected: int) -> None:
+    write(folder / "tokenizer_config.json", {"model_max_length": stated})
+    write(folder / "sentence_bert_config.json", {"max_seq_length": None})
+    assert open_encoder(str(folder)).default_length == expected
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 30})
+    assert open_encoder(str(folder)).default_length == 30
+
+
+def write(file: Path, content: Any) -> None:
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        *(({"hidden_size": value}, "`hidden_size`") for value in (0, -4, True, "32")),
+        *(({"pad_token_id": value}, "below `vocab_size`") for value in (10**6, -1, "0", True)),
+        *(({"vocab_size": value}, "`vocab_size`") for value in ("x", 0, True)),
+        *(({"architectures": value}, "`architectures`") for value in ({"a": 1}, "BertModel", [None])),
+        ({"model_type": ["bert"]}, "`model_type`"),
+        ({"max_position_embeddings": "40"}, "`max_position_embeddings`"),
+        ({"transformers_weights": "other.safetensors"}, "`transformers_weights`"),
+    ],
+)
+def test_values_of_the_configuration_that_cannot_be_are_named(folder: Path, values: dict[str, Any], said: str) -> None:
+    changed(folder, **values)
+    refused(folder, said, "cannot be", "config.json", "correct the value there")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("config.json", [], "a JSON object"),
+        *(("sentence_bert_config.json", {"max_seq_length": value}, "`max_seq_length`") for value in (True, "x", 0)),
+        *(("tokenizer_config.json", {"model_max_length": value}, "`model_max_length`") for value in (True, "x", 0.5)),
+        *(("1_Pooling/config.json", {"pooling_mode": value}, "`pooling_mode`") for value in (5, [{}], [["mean"]], {"a": 1})),
+        ("modules.json", {"a": 1}, "a list of the model's parts"),
+        *(("modules.json", [{"type": "a.Pooling", "path": value}], "a part of the model") for value in (None, "../m", "/m")),
+        ("modules.json", ["Pooling"], "a part of the model"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "q", "prompts": {"p": "x"}}, "one of `prompts`: p"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "q"}, "there is none"),
+        ("config_sentence_transformers.json", {"default_prompt_name": "q", "prompts": {"q": 3}}, "the prompts"),
+        ("config_sentence_transformers.json", {"default_prompt_name": ["q"], "prompts": ["q"]}, "the prompts"),
+    ],
+)
+def test_what_other_files_say_that_cannot_be_is_named(folder: Path, name: str, content: Any, said: str) -> None:
+    write(folder / name, content)
+    with pytest.raises(InputError) as caught:
+        found = open_encoder(str(folder))
+        _ = found.pooling("auto"), found.default_length, found.default_prompt
+    assert said in str(caught.value) and Path(name).name in caught.value.where and caught.value.fix
+
+
+@pytest.mark.parametrize("values", [{"num_attention_heads": 0}, {"hidden_act": 5}, {"intermediate_size": "x"}])
+def test_settings_that_the_library_falls_over_are_no_traceback(folder: Path, values: dict[str, Any]) -> None:
+    changed(folder, **values)
+    refused(folder, "cannot be loaded", load=True)
+
+
+def test_weights_that_are_all_zero_are_not_called_a_decoder(folder: Path) -> None:
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    zero = {key: torch.zeros_like(value) for key, value in weights.items()}
+    safetensors.torch.save_file(zero, folder / "model.safetensors", {"format": "pt"})
+    error = refused(folder, "the same state", "all zero", "fetch", load=True)
+    assert "decoder" not in str(error)
+
+
 # ---- pooling
 
 
@@ -215,84 +280,6 @@ def test_pooling_by_hand() -> None:
     assert pooling.pool(hidden, kept, "mean").tolist() == [[pytest.approx(0.6), pytest.approx(0.8)]]  # (6, 8)
     assert pooling.pool(hidden, None, "mean").tolist() == [[pytest.approx(15 / 514**0.5), pytest.approx(17 / 514**0.5)]]
     assert pooling.pool(hidden, kept, "cls").tolist() == [[1.0, 0.0]]
-
-
-# ---- tokens
-
-
-@st.composite
-def documents(draw: st.DrawFn) -> list[str]:
-    """Texts of words, runs of odd spaces, long words, and marks that join what stands before them."""
-    words = ["the", "quick", "über", "字", "naïve", "3.14", "don't", "12345", "'''", "_x_", "...", "fox's", "x" * 90, "字" * 40]
-    spaces = [" ", " ", "\n", "\r\n", "\n\n", "\u00a0 ", " \u0301", "\t"]
-    piece = st.sampled_from([*words, *spaces])
-    return draw(st.lists(st.lists(piece, max_size=60).map("".join), min_size=1, max_size=4))
-
-
-def library_ids(made: Tokenizer, text: str) -> list[int]:
-    library = tokenizers.Tokenizer.from_str(made.content.decode())
-    library.no_truncation()
-    library.no_padding()
-    library.encode_special_tokens = True
-    return list(library.encode(text).ids)
-
-
-def joined() -> Tokenizer:
-    """A BPE whose words may be punctuation and the line ends behind it, as those of recent models are."""
-    pattern = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-    split = pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
-    library = tokenizers.Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    given_texts = ["...\n\n the _x_\r\n'''\n  fox's\t\n 12345"] * 5 + texts(20, 99)
-    trainer = trainers.BpeTrainer(vocab_size=400, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-    library.train_from_iterator(given_texts, trainer)
-    return Tokenizer(library.to_str().encode())
-
-
-TOKENIZERS = {"wordpiece": tokenizer(), "bpe": train_bpe(texts(60, 99), 320), "joined": joined()}
-
-
-@pytest.mark.parametrize("kind", TOKENIZERS)
-@settings(max_examples=150, deadline=None)
-@given(given_texts=documents(), max_length=st.integers(5, 30), prefix=st.sampled_from(["", "query: "]))
-def test_tokens_are_the_first_ones_of_the_whole_document(kind: str, given_texts: list[str], max_length: int, prefix: str) -> None:
-    made = TOKENIZERS[kind]
-    reader = DocumentTokens(made, max_length, prefix)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tokens, "BYTES_PER_TOKEN", 2)  # so that much is decided near a cut
-        patch.setattr(tokens, "WIDER", 2)
-        found = reader.encode(pa.array(given_texts, pa.large_string()))
-    for i, text in enumerate(given_texts):
-        ids = found.ids[found.offsets[i] : found.offsets[i + 1]].tolist()
-        whole = library_ids(made, prefix + text)
-        if len(library_ids(made, text)) == len(reader.head) + len(reader.tail):
-            assert ids == []
-            continue
-        n_tail = len(reader.tail)
-        cut = whole[: max_length - n_tail] + whole[len(whole) - n_tail :] if len(whole) > max_length else whole
-        assert (ids, bool(found.truncated[i])) == (cut, len(whole) > max_length)
-
-
-def test_a_long_document_costs_no_more_than_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, seen = tokenizer(), []
-    encode = made.encode_arrow
-    reader = DocumentTokens(made, 32)
-    monkeypatch.setattr(Tokenizer, "encode_arrow", lambda self, text: seen.append(len("".join(text.to_pylist()))) or encode(text))
-    found = reader.encode(pa.array(["a word of it " * 800_000, "short"], pa.large_string()))
-    assert np.diff(found.offsets)[0] == 32 and found.truncated.tolist() == [True, False]
-    assert sum(seen) <= tokens.BYTES_PER_TOKEN * 32 + len("short")
-
-
-def test_a_slice_of_a_column_has_its_own_tokens() -> None:
-    reader, column = DocumentTokens(tokenizer(), 20), pa.array(texts(6, 3, (3, 40)), pa.large_string())
-    all_of_it, part = reader.encode(column), reader.encode(column.slice(2, 3))
-    assert part.ids.tolist() == all_of_it.ids[all_of_it.offsets[2] : all_of_it.offsets[5]].tolist()
-
-
-def test_literal_special_tokens_are_ordinary_text() -> None:
-    reader = DocumentTokens(tokenizer(), 40)
-    ids = reader.encode(pa.array(["[PAD] [SEP] a"], pa.large_string())).ids.tolist()
-    assert ids.count(0) == 0 and ids.count(int(reader.tail[0])) == 1
 
 
 # ---- batches

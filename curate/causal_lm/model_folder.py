@@ -20,6 +20,9 @@ from curate.tokenization.location import may_be_hub_id
 CONFIG, TOKENIZER, TOKENIZER_CONFIG = "config.json", "tokenizer.json", "tokenizer_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 WANTED = (CONFIG, TOKENIZER, TOKENIZER_CONFIG, INDEX, "*.safetensors")
+OTHER_WEIGHTS = "transformers_weights"
+"""By this setting the library loads a file of any name."""
+SHOWN = 80
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 LEAST_SHARE_OF_VOCABULARY = 0.9
 """A vocabulary is padded to a round size by some hundred ids; a tokenizer that lacks a tenth of them is another model's."""
@@ -81,26 +84,76 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A small JSON object; empty where there is none."""
+    """A small JSON object; empty where there is no file.
+
+    Raises:
+        InputError: it is no object, or cannot be read.
+    """
     found = read_json(path)
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise wrong_value(path, "the file's content", found, "a JSON object")
+    return found
+
+
+def wrong_value(path: Path, name: str, value: Any, expected: str) -> InputError:
+    """The refusal of what a model's file says."""
+    said = json.dumps(value)
+    shown = said if len(said) <= SHOWN else said[:SHOWN] + "…"
+    return InputError(
+        f"{name} cannot be {shown}", where=str(path), expected=expected, fix="fetch or save the model again, or correct the value there"
+    )
+
+
+def is_whole(value: Any, least: int = 1) -> bool:
+    """Whether it is a whole number of at least this; JSON's true is none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The content of ``config.json``.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it does not say what kind of model it is, or names weights elsewhere.
     """
     config = read_object(folder / CONFIG)
     if not config:
         raise InputError("this folder holds no model", where=str(folder), expected=f"a {CONFIG} that can be read", fix="correct `model:`")
+    kind, classes = config.get("model_type"), config.get("architectures")
+    if kind is not None and not isinstance(kind, str):
+        raise wrong_value(folder / CONFIG, "`model_type`", kind, "a name, such as bert")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise wrong_value(folder / CONFIG, "`architectures`", classes, "a list of names, such as BertModel")
+    text = config.get("text_config")
+    for place, values in (("", config), ("text_config.", text if isinstance(text, dict) else {})):
+        size = values.get("vocab_size")
+        if size is not None and not is_whole(size):
+            raise wrong_value(folder / CONFIG, f"`{place}vocab_size`", size, "a whole number of 1 or more")
+    if config.get(OTHER_WEIGHTS) is not None:
+        raise wrong_value(
+            folder / CONFIG, f"`{OTHER_WEIGHTS}`", config[OTHER_WEIGHTS], f"nothing: weights are read from {WEIGHTS} or {INDEX}"
+        )
     return config
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
-    """The safetensors beside the configuration."""
-    return tuple(sorted(folder.glob("*.safetensors")))
+    """What the model's weights are read from: one file of safetensors, or an index and the files it names, in its own folder.
+
+    Raises:
+        InputError: the index names something else than files beside it.
+    """
+    if (folder / WEIGHTS).is_file():
+        return (folder / WEIGHTS,)
+    index = folder / INDEX
+    if not index.is_file():
+        return ()
+    several = read_object(index).get("weight_map", {})
+    if not isinstance(several, dict):
+        raise wrong_value(index, "`weight_map`", several, "an object: the name of each weight, and of the file that has it")
+    for name in several.values():
+        # What lies elsewhere would be loaded and not be part of what the model is known by.
+        if not isinstance(name, str) or not name or "/" in name or "\\" in name or ".." in name:
+            raise wrong_value(index, "a file of weights", name, "the name of a file in the same folder")
+    return (index, *(folder / name for name in sorted(set(several.values()))))
 
 
 def check_weights(folder: Path, opened_by: str) -> None:
@@ -110,22 +163,21 @@ def check_weights(folder: Path, opened_by: str) -> None:
         opened_by: the class of transformers that converts pickled ones, for the message.
 
     Raises:
-        InputError: missing, pickled, cut short.
+        InputError: missing, pickled, cut short, or outside the folder.
     """
     from safetensors import SafetensorError, safe_open
 
-    several = read_object(folder / INDEX).get("weight_map", {})
-    files = [WEIGHTS] if (folder / WEIGHTS).is_file() else sorted(set(several.values()))
+    files = [path for path in weight_files(folder) if path.name != INDEX]
     if not files:
         _refuse_pickles(folder, opened_by)
-    for name in files:
+    for path in files:
         try:
-            with safe_open(folder / name, "numpy"):
+            with safe_open(path, "numpy"):
                 pass
         except (OSError, SafetensorError) as error:
             raise InputError(
                 f"the model's weights cannot be read: {error}",
-                where=str(folder / name),
+                where=str(path),
                 expected="a whole file of safetensors",
                 fix="fetch the file again; an unfinished download or a Git LFS pointer under this name is a frequent cause",
             ) from error

@@ -63,7 +63,8 @@ class Embedding(PickledAsBuilt, Scorer):
         pooling: ``mean`` of all tokens, ``cls`` for the first one, or ``auto``, which is what the model's folder says, else
             mean.
         max_length: tokens read of a document; None for what the model's folder says, at most 512.
-        prefix: text put before each document, for models trained with one (``passage: `` for e5).
+        prefix: text put before each document, for models trained with one (``passage: `` for e5); None for the prompt that
+            the model's folder names as its default, if any, and an empty text for none.
         precision: of the products, ``float32`` or ``bfloat16``.
     """
 
@@ -71,7 +72,7 @@ class Embedding(PickledAsBuilt, Scorer):
     revision: str | None = None
     pooling: Literal["auto", "mean", "cls"] = "auto"
     max_length: int | None = None
-    prefix: str = ""
+    prefix: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
 
     inputs = ("text", "doc_id")
@@ -93,7 +94,7 @@ class Embedding(PickledAsBuilt, Scorer):
                 n_tokens=(pa.int32(), "tokens of the model's tokenizer, begin and end included", "none"),
                 truncated=(pa.bool_(), "bool", "none"),
             )
-            identity = checkpoint.identity(checkpoint.pooling(self.pooling), self.prefix)
+            identity = checkpoint.identity(checkpoint.pooling(self.pooling), self._prefix(checkpoint))
             vector = made.field("vector")
             self._outputs = made.set(0, vector.with_metadata({**vector.metadata, b"model": identity.encode()}))
         return self._outputs
@@ -103,7 +104,12 @@ class Embedding(PickledAsBuilt, Scorer):
         require(LANGUAGE_MODELS, "lm", "embedding", "use static_embedding, which needs no model")
         checkpoint = self._open()
         pooling = checkpoint.pooling(self.pooling)
-        tokens = DocumentTokens(checkpoint.tokenizer, self._length(checkpoint), self.prefix)
+        prefix = self._prefix(checkpoint)
+        tokens = DocumentTokens(checkpoint.tokenizer, self._length(checkpoint), prefix)
+        if prefix and self.pooling == "auto" and checkpoint.leaves_out_prompts:
+            what = f"the vectors of {self.model!r} leave out the tokens of a prompt, which is not done here"
+            fix = "set `prefix:` to an empty text, or `pooling:` to take vectors that the model was not trained to give"
+            raise _wrong("prefix", what, f"no prompt; it would be {prefix!r}", fix)
         if pooling == "cls" and not len(tokens.head):
             raise _wrong("pooling", f"the model {self.model!r} puts no token before a text", "a first token to take", "set `pooling: mean`")
         longest, length = checkpoint.positions, self._length(checkpoint)
@@ -115,6 +121,9 @@ class Embedding(PickledAsBuilt, Scorer):
 
     def _open(self) -> EncoderCheckpoint:
         return open_encoder(self.model, self.revision)
+
+    def _prefix(self, checkpoint: EncoderCheckpoint) -> str:
+        return checkpoint.default_prompt if self.prefix is None else self.prefix
 
     def _length(self, checkpoint: EncoderCheckpoint) -> int:
         return checkpoint.default_length if self.max_length is None else self.max_length
@@ -136,7 +145,7 @@ class Embedding(PickledAsBuilt, Scorer):
     def load(self, state: Path | None) -> None:
         """Open the model."""
         checkpoint = self._open()
-        self._tokens = DocumentTokens(checkpoint.tokenizer, self._length(checkpoint), self.prefix)
+        self._tokens = DocumentTokens(checkpoint.tokenizer, self._length(checkpoint), self._prefix(checkpoint))
         self._reader = EncoderReader(checkpoint, checkpoint.pooling(self.pooling), self._device, self.precision)
 
     @property

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import xxhash
 
 from curate.causal_lm import model_folder
-from curate.causal_lm.model_folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WANTED
+from curate.causal_lm.model_folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WANTED, is_whole, wrong_value
 from curate.errors import ConfigError, InputError
-from curate.sentence_encoder import pooling
+from curate.sentence_encoder import pooling, stated
 from curate.sentence_encoder.pooling import MODULES, Pooling
 from curate.tokenization import Tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LENGTHS = "sentence_bert_config.json"
-FETCHED = (*WANTED, LENGTHS, MODULES, f"*/{CONFIG}")
+FETCHED = (*WANTED, stated.LENGTHS, stated.PROMPTS, MODULES, f"*/{CONFIG}")
 LONGEST_DEFAULT = 512
 WIDTHS = ("hidden_size", "dim", "d_model", "emb_dim")
 USUAL = {"albert", "bert", "camembert", "deberta", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta", "xlm-roberta"}
@@ -36,6 +35,8 @@ COUNTED_FROM_PADDING = {"camembert", "data2vec-text", "ibert", "longformer", "mp
 """Their first position is the one after the padding token's id, so that some of their positions are never used."""
 DECODERS = ("ForCausalLM", "LMHeadModel")
 UNUSED = "pooler"
+OF_ODD_SETTINGS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+"""What the library's code falls over where a configuration has values of another kind than it expects."""
 BLOCK_BYTES = 1 << 24
 
 
@@ -61,7 +62,7 @@ class EncoderCheckpoint:
     @property
     def width(self) -> int:
         """d, numbers of a vector."""
-        return next(int(self.config[key]) for key in WIDTHS if isinstance(self.config.get(key), int))
+        return next(int(self.config[key]) for key in WIDTHS if self.config.get(key) is not None)
 
     @property
     def positions(self) -> int | None:
@@ -80,16 +81,25 @@ class EncoderCheckpoint:
     @property
     def default_length(self) -> int:
         """Tokens of a document that are read unless another number is asked for: what its folder says, at most 512."""
-        stated = model_folder.read_object(self.folder / LENGTHS).get("max_seq_length")
-        limits = (stated, self.positions, LONGEST_DEFAULT)
-        return min(limit for limit in limits if isinstance(limit, int) and limit > 0)
+        limits = (stated.max_length(self.folder), self.positions, LONGEST_DEFAULT)
+        return min(limit for limit in limits if limit is not None)
+
+    @property
+    def default_prompt(self) -> str:
+        """Text that its folder says to put before every text; empty where it says none."""
+        return stated.default_prompt(self.folder)
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What its content is: weights, configuration, tokenizer, and what its folder says of vectors."""
-        beside = [self.folder / name for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG, LENGTHS)]
+        beside = [self.folder / name for name in (CONFIG, TOKENIZER, TOKENIZER_CONFIG, stated.LENGTHS, stated.PROMPTS)]
         found = (*model_folder.weight_files(self.folder), *(path for path in beside if path.is_file()))
         return (*found, *pooling.files(self.folder))
+
+    @property
+    def leaves_out_prompts(self) -> bool:
+        """Whether its folder says that the tokens of a prompt do not count for a vector."""
+        return pooling.leaves_out_prompts(self.folder)
 
     def pooling(self, asked: str) -> Pooling:
         """How vectors are made; ``auto`` is what its folder says."""
@@ -115,6 +125,7 @@ class EncoderCheckpoint:
             InputError: the files hold no whole encoder.
         """
         import torch
+        from huggingface_hub.errors import StrictDataclassError
         from safetensors import SafetensorError
         from transformers import AutoModel
 
@@ -135,7 +146,7 @@ class EncoderCheckpoint:
                 local_files_only=True,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError, *OF_ODD_SETTINGS) as error:
             said = str(error).strip() or type(error).__name__
             raise self._unfit(f"cannot be loaded: {said.splitlines()[0]}", "an encoder in Hugging Face format") from error
         # A layer for classification is not used here, and often not there.
@@ -182,13 +193,27 @@ def open_encoder(name: str, revision: str | None = None) -> EncoderCheckpoint:
     model_folder.check_weights(folder, "AutoModel")
     model_folder.check_tokenizer(name, folder, "vectors")
     _check_architecture(found)
-    if not any(isinstance(found.config.get(key), int) for key in WIDTHS):
-        raise InputError(
-            f"the model {name!r} does not say how wide its vectors are", where=str(folder / CONFIG), expected="a `hidden_size`",
-            fix="give another model in `model:`",
-        )  # fmt: skip
+    _check_sizes(found)
     model_folder.check_vocabulary(name, found.config, found.tokenizer, folder)
     return found
+
+
+def _check_sizes(found: EncoderCheckpoint) -> None:
+    """The numbers of the configuration that are used here are such numbers, and fit together."""
+    config, where = found.config, found.folder / CONFIG
+    named = [key for key in WIDTHS if config.get(key) is not None]
+    if not named:
+        raise InputError(
+            f"the model {found.name!r} does not say how wide its vectors are", where=str(where), expected="a `hidden_size`",
+            fix="give another model in `model:`",
+        )  # fmt: skip
+    if not is_whole(config[named[0]]):
+        raise wrong_value(where, f"`{named[0]}`", config[named[0]], "a whole number of 1 or more: how wide the model's vectors are")
+    positions, pad, size = (config.get(key) for key in ("max_position_embeddings", "pad_token_id", "vocab_size"))
+    if positions is not None and not is_whole(positions, -1):
+        raise wrong_value(where, "`max_position_embeddings`", positions, "a whole number: the most tokens that the model reads")
+    if pad is not None and not (is_whole(pad, 0) and (size is None or pad < size)):
+        raise wrong_value(where, "`pad_token_id`", pad, "the id of a token, below `vocab_size`" + ("" if size is None else f", {size:,}"))
 
 
 def _check_architecture(found: EncoderCheckpoint) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from curate.causal_lm.model_folder import read_json, read_object
+from curate.causal_lm.model_folder import read_json, read_object, wrong_value
 from curate.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def stated(folder: Path) -> Pooling:
 
     Raises:
         ConfigError: in a way that is not made here: other tokens, several at once, or a further layer on top.
+        InputError: the files say something that is no such setting.
     """
     modules = _modules(folder)
     further = [name for name, _ in modules if name not in KNOWN]
@@ -44,12 +45,19 @@ def stated(folder: Path) -> Pooling:
     file = _place(folder, modules) / SETTINGS
     settings = read_object(file)
     new = settings.get("pooling_mode")
-    asked = [new] if isinstance(new, str) else list(new or ())
-    asked += [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
-    found = list(dict.fromkeys(NAMES.get(name, name) for name in asked)) or ["mean"]
+    asked: Any = [new] if isinstance(new, str) else [] if new is None else new
+    if not (isinstance(asked, list) and all(isinstance(name, str) for name in asked)):
+        raise wrong_value(file, "`pooling_mode`", new, "the name of a way to pool, such as mean, or a list of them")
+    asked = asked + [key for key, value in settings.items() if key.startswith("pooling_mode_") and value is True]
+    found: list[str] = list(dict.fromkeys(NAMES.get(name, name) for name in asked)) or ["mean"]
     if len(found) > 1 or found[0] not in get_args(Pooling):
         raise _unknown(f"the pooling {' and '.join(found)}", file)
     return "cls" if found[0] == "cls" else "mean"
+
+
+def leaves_out_prompts(folder: Path) -> bool:
+    """Whether the model's own folder says that the tokens of a prompt do not count."""
+    return read_object(_place(folder, _modules(folder)) / SETTINGS).get("include_prompt") is False
 
 
 def files(folder: Path) -> tuple[Path, ...]:
@@ -61,8 +69,17 @@ def files(folder: Path) -> tuple[Path, ...]:
 def _modules(folder: Path) -> list[tuple[str, str]]:
     """Class name and place of every part of the model, in order."""
     found = read_json(folder / MODULES)
-    listed = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-    return [(str(entry.get("type", "")).rpartition(".")[2], str(entry.get("path", ""))) for entry in listed]
+    if not isinstance(found, list):
+        if found:
+            raise wrong_value(folder / MODULES, "the file's content", found, "a list of the model's parts")
+        return []
+    for part in found:
+        values: list[Any] = [part.get("type"), part.get("path", "")] if isinstance(part, dict) else [None]
+        if not all(isinstance(value, str) for value in values) or Path(values[1]).is_absolute() or ".." in Path(values[1]).parts:
+            raise wrong_value(
+                folder / MODULES, "a part of the model", part, "an object of `type` and `path`, the path of a folder within it"
+            )
+    return [(part["type"].rpartition(".")[2], part.get("path", "")) for part in found]
 
 
 def _place(folder: Path, modules: list[tuple[str, str]]) -> Path:

@@ -122,7 +122,7 @@ class EncoderReader:
 
     def _refuse_what_is_no_encoder(self) -> None:
         """Another last token must change what the first one's state is: a decoder under an encoder's name shows here."""
-        torch, size = self._torch, self._checkpoint.config.get("vocab_size", 2)
+        torch, size = self._torch, self._checkpoint.config.get("vocab_size") or 2
         ids = (torch.arange(PROBE_LENGTH, device=self._device) * 7919 + 13)[None] % size
         changed = ids.clone()
         changed[0, -1] = (ids[0, -1] + 1) % size
@@ -137,8 +137,16 @@ class EncoderReader:
                 expected="a configuration that fits the weights",
                 fix="fetch it again",
             )
-        apart = float((first[:, 0] - second[:, 0]).abs().max())
+        own, apart = (float((first[:, at] - second[:, at]).abs().max()) for at in (-1, 0))
+        if own <= PROBE_TOLERANCE * float(first.abs().max()):
+            raise InputError(
+                f"the model {self._checkpoint.name!r} gives every token the same state, whatever it is",
+                where=str(self._checkpoint.folder),
+                expected="trained weights; these are all zero, or damaged",
+                fix="fetch or save it again, or give another in `model:`",
+            )
         if apart <= PROBE_TOLERANCE * float(first[:, 0].abs().max()):
             raise no_encoder(
-                self._checkpoint, f"in {self._checkpoint.name!r} a token's state knows nothing of what comes after it: it is a decoder"
+                self._checkpoint,
+                f"in {self._checkpoint.name!r} a token's state knows nothing of what comes after it: it is a decoder, or without layers",
             )

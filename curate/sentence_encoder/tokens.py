@@ -2,8 +2,11 @@
 
 A document's first tokens need no more than its first few thousand characters, so a book costs no more than a page. A long
 text is cut behind a letter or digit that a white space follows: no usual tokenizer has tokens that reach over such a
-place, or words that depend on what comes after it, so what stands before has the tokens it has in the whole. Where the
-cut gave too few tokens, or there is no such place, more is taken, at last everything.
+place, or words that depend on what comes after it, so what stands before has the tokens it has in the whole.
+
+Where there is no such place (lines of Chinese that end in a full stop, of code in a semicolon), a text is cut anywhere, and
+again twice as far on: what a cut does to the tokens before it, another cut elsewhere does not, so tokens that both have are
+those of the whole. Where a cut gave too few tokens, or the two differ, more is taken, at last everything.
 
 N documents.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +26,8 @@ from curate.tokenization import Tokenizer
 
 BYTES_PER_TOKEN = 8
 """Of the first piece of a long document: about twice what usual text needs."""
-WIDER = 8
+LEAST_FURTHER = 1024
+"""Bytes between two cuts at least: longer than the 100 characters behind which WordPiece gives up a word."""
 WHOLE_WORDS = re.compile(r".*[^\W_](?=[ \t\r\n])", re.DOTALL)
 PROBE = "a"
 
@@ -68,17 +73,20 @@ class DocumentTokens:
         found: list[np.ndarray] = [np.empty(0, np.int32)] * n
         truncated = np.zeros(n, bool)
         left, size = np.arange(n), BYTES_PER_TOKEN * self._max_length
+        before: dict[int, np.ndarray] = {}
         while len(left):
             pieces = [_beginning(raw[bounds[i] : bounds[i + 1]], size) for i in left.tolist()]
-            made = self._plain([self._prefix + piece for piece, _ in pieces])
+            made = self._plain([self._prefix + piece.text for piece in pieces])
             again = []
-            for i, (_, whole), ids in zip(left.tolist(), pieces, made, strict=True):
+            for i, piece, ids in zip(left.tolist(), pieces, made, strict=True):
                 # One token more than there is room for shows that the document goes on.
-                if whole or len(ids) > self._room:
-                    found[i], truncated[i] = ids[: self._room], len(ids) > self._room
+                first, more = ids[: self._room + 1], len(ids) > self._room
+                if piece.whole or (more and (piece.safe or np.array_equal(first, before.get(i, ids[:0])))):
+                    found[i], truncated[i] = ids[: self._room], more
                 else:
                     again.append(i)
-            left, size = np.array(again, np.int64), size * WIDER
+                    before[i] = first
+            left, size = np.array(again, np.int64), _further(size)
         empty = self._empty(raw, bounds, found)
         rows = [np.concatenate([self.head, ids, self.tail]) if not none else ids[:0] for ids, none in zip(found, empty, strict=True)]
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)]).astype(np.int64)
@@ -100,12 +108,30 @@ class DocumentTokens:
         return np.split(ids, offsets[1:-1]) if texts else []
 
 
-def _beginning(document: memoryview, size: int) -> tuple[str, bool]:
-    """The whole words among the first ``size`` bytes, and whether they are the document."""
+class _Piece(NamedTuple):
+    """A document's beginning: whether that is all of it, and whether it has the tokens that it has in the whole."""
+
+    text: str
+    whole: bool
+    safe: bool
+
+
+def _beginning(document: memoryview, size: int) -> _Piece:
+    """The whole words among the first ``size`` bytes where they are most of these, else all of these."""
     if len(document) <= size:
-        return str(document, "utf-8"), True
-    words = WHOLE_WORDS.match(str(document[:size], "utf-8", "ignore"))
-    return words.group() if words else "", False
+        return _Piece(str(document, "utf-8"), True, True)
+    text = str(document[:size], "utf-8", "ignore")
+    words = WHOLE_WORDS.match(text)
+    if words and 2 * words.end() >= len(text):
+        return _Piece(words.group(), False, True)
+    return _Piece(text, False, False)
+
+
+def _further(size: int) -> int:
+    """Where to cut next, twice as far on. The step is one more than a multiple of 6: figures grouped by threes from the
+    end of a number, or signs taken in pairs, would else look the same from both cuts."""
+    step = max(size, LEAST_FURTHER)
+    return size + step + (1 - step) % 6
 
 
 def _around(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
