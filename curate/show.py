@@ -108,20 +108,33 @@ def _agreements(corpus: Corpus) -> list[Any]:
 def _ratings(corpus: Corpus) -> list[Any]:
     """How right raters are on documents held out from them, for every one that learned here."""
     blocks: list[Any] = []
-    names = ("accuracy", "within one", "absolute error", "squared error", "Spearman")
     for name in corpus.learned("rating.json"):
-        found = json.loads(corpus.folder.read(f"models/{name}/rating.json"))
-        table = _plain("", "head", *names, right=names)
-        labels = f"{found['n_records']:,} labels from 0 to {found['classes'] - 1} of {found['n_texts']:,} texts"
-        table.title = f"{name}: {labels}, on {found['n_held_out']:,} held out"
-        for line in found["heads"]:
-            share = [line[key] for key in ("accuracy", "within_one")]
-            error = [line[key] for key in ("mean_absolute_error", "mean_squared_error", "spearman")]
-            cells = [*("" if x is None else f"{x:.1%}" for x in share), *("" if x is None else f"{x:.3f}" for x in error)]
-            table.add_row(line["head"] + (", used" if line["head"] == found["head"] else ""), *cells)
-        lost = [f"{line['head']} did not converge, in {line['n_steps']:,} steps" for line in found["heads"] if not line["converged"]]
-        blocks += [table, *(Text(f"{said}: raise `l2`", style="yellow") for said in lost), Text()]
+        path = f"models/{name}/rating.json"
+        try:
+            blocks += [*_rating(name, json.loads(corpus.folder.read(path))), Text()]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "what a rater has left is damaged",
+                where=corpus.folder.at(path),
+                expected="the figures of its heads",
+                fix=f"remove records/fit/{name}/model.json and run the pipeline again",
+            ) from error
     return blocks
+
+
+def _rating(name: str, found: dict[str, Any]) -> list[Any]:
+    """One rater: both heads on the same documents, and whether they were learned to the end."""
+    names = ("accuracy", "within one", "absolute error", "squared error", "Spearman")
+    table = _plain("", "head", *names, right=names)
+    labels = f"{found['n_records']:,} labels from 0 to {found['classes'] - 1} of {found['n_texts']:,} texts"
+    table.title = f"{name}: {labels}, on {found['n_held_out']:,} held out"
+    for line in found["heads"]:
+        share = [line[key] for key in ("accuracy", "within_one")]
+        error = [line[key] for key in ("mean_absolute_error", "mean_squared_error", "spearman")]
+        cells = [*("" if x is None else f"{x:.1%}" for x in share), *("" if x is None else f"{x:.3f}" for x in error)]
+        table.add_row(line["head"] + (", used" if line["head"] == found["head"] else ""), *cells)
+    lost = [f"{line['head']} did not converge, in {line['n_steps']:,} steps" for line in found["heads"] if not line["converged"]]
+    return [table, *(Text(f"{said}: raise `l2`", style="yellow") for said in lost)]
 
 
 def _weights(corpus: Corpus) -> list[Any]:

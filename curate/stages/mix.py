@@ -93,14 +93,13 @@ class MixStage(Stage):
             tasks = [replace(task, starts_G=s) for task, s in zip(tasks, starts, strict=True) if task.part.name in todo]
             run.engine.map(mixing.write_copies, tasks, done=lambda i, _: bar.shard_done(tasks[i].part.n_bytes))
         diagnostics = dict(decided.diagnostics)
+        if isinstance(decided.rule, ByDocument) and STATISTICS in todo:
+            self._write_statistics(run, decided.rule, domains, groups)
+        found = run.pending(self.name, shards)[1]
         if isinstance(decided.rule, ByDocument):
-            if STATISTICS in todo:
-                self._write_statistics(run, decided.rule, domains, groups)
-            found = run.pending(self.name, shards)[1]
             diagnostics |= decided.rule.mixer.diagnostics(decided.rule.learned)
             diagnostics["expected"] = mixing.expected([g.outcome for g in groups if g.outcome is not None])
             diagnostics |= mixing.extremes_of(found[name].totals["extremes"] for name in parts)
-        found = run.pending(self.name, shards)[1]
         plan = _plan(domains, sums, groups, decided.asked_D)
         totals = {"unit": self.unit, "mixer": self.config.use, "budget": decided.budget, "plan": plan, "diagnostics": diagnostics}
         return Outcome(total_ledger(found), shards, totals)
