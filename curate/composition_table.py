@@ -13,6 +13,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from curate.quantities import count
+
 MOST_ROWS = 20
 
 
@@ -55,10 +57,17 @@ def _cells(line: dict[str, Any], everything: dict[str, Any], unit: str) -> list[
 def _window(told: dict[str, Any]) -> str:
     """What the rule asked for, in one line."""
     window = told["window"] if isinstance(told["window"], str) else f"[{told['window'][0]:g}, {told['window'][1]:g}]"
-    rate = f" {told['rate']:.4g}" if told["rate"] is not None else ""
+    rate = f" {told['rate']:.4g}" if told["rate"] is not None else _amount(told)
     groups = f" in {told['n_groups']:,} groups" if told["n_groups"] > 1 else ""
     kept = f"{told['all']['n_documents_after']:,} of {told['all']['n_documents_before']:,} documents kept"
     return f"{window}{rate} of {told['column']} by {told['by']}{groups}: {kept}"
+
+
+def _amount(told: dict[str, Any]) -> str:
+    """The amount asked for, and what there was where that is less."""
+    if told.get("amount") is None:
+        return ""
+    return f" {count(told['amount'])}" + (f" (all there is: {count(told['available'])})" if told["available"] < told["amount"] else "")
 
 
 def _decided(told: dict[str, Any]) -> list[str]:

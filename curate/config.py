@@ -17,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from curate.dedup import Dedup
 from curate.errors import ConfigError, nearest
+from curate.evidence.settings import Correlate
 from curate.ingest.sources import Source
 from curate.quantities import Bytes, Count
 from curate.selection.rules import Rule
@@ -105,6 +106,9 @@ class PipelineConfig(Strict):
     dedup: Annotated[Dedup | None, BeforeValidator(_not_a_switch)] = Field(
         None, description="which documents are copies of others; select drops them first"
     )
+    correlate: Correlate | None = Field(
+        None, description="how the losses of public models on groups of pages go with their benchmark results; a mixer and a scorer read it"
+    )
     select: list[Rule] = Field(default_factory=list)
     mix: Mix = Field(default_factory=lambda: Mix())
     emit: Emit = Field(default_factory=lambda: Emit())
@@ -138,7 +142,7 @@ class PipelineConfig(Strict):
         return self
 
 
-RESERVED = ("selection", "mix", "documents", "ingest", "emit", "dedup")
+RESERVED = ("selection", "mix", "documents", "ingest", "emit", "dedup", "losses", "correlate")
 SIGNATURES = "minhash"
 """The scorer that near-duplicate removal adds."""
 

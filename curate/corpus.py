@@ -31,6 +31,9 @@ from curate.storage import Folder
 INGEST = "ingest"
 SELECTION = "selection"
 DEDUP = "dedup"
+LOSSES, CORRELATE = "losses", "correlate"
+LOSSES_FOLDER, WEIGHTS_FOLDER = "evidence/bits_per_byte", "evidence/weights"
+EVIDENCE_TABLE, EVIDENCE_CARD = "table.parquet", "README.md"
 DUPLICATE = "duplicate"  # what the reasons of dropped copies begin with
 RUN_FILE = "run.json"
 
@@ -60,6 +63,12 @@ def group_path(group: str, mix: str = "default") -> str:
 def statistics_path(mix: str) -> str:
     """Where a mix keeps the sums that other settings of its mixer can be tried on."""
     return f"mixes/{mix}/statistics.parquet"
+
+
+def read_weights(corpus: Folder) -> pa.Table:
+    """The weights of groups of pages that ``correlate:`` made; see ``curate.correlation.weights``."""
+    with corpus.open(f"{WEIGHTS_FOLDER}/{EVIDENCE_TABLE}") as file:
+        return pq.read_table(file)
 
 
 def split_name(column: str) -> tuple[str, str]:

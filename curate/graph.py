@@ -16,6 +16,7 @@ from curate.config import SIGNATURES, Mix, PipelineConfig
 from curate.corpus import DEDUP, DUPLICATE, split_name
 from curate.dedup import VERDICTS, Dedup, better_end
 from curate.errors import ConfigError, CurateError, nearest
+from curate.evidence.settings import Correlate
 from curate.ingest.sources import extras_schema
 from curate.mixers.document_mixer import DocumentMixer
 from curate.mixers.mixer import AnyMixer
@@ -23,10 +24,13 @@ from curate.scorers.scorer import Scorer
 from curate.scorers.tokens import Tokens
 from curate.scoring import ScorerSpec, model_path
 from curate.selection import Rule
+from curate.selection.kinds import is_text
+from curate.stages.correlate import CorrelateStage
 from curate.stages.dedup import DedupStage
 from curate.stages.emit import EmitStage
 from curate.stages.fit import Fit, Lender
 from curate.stages.ingest import IngestStage
+from curate.stages.losses import LossesStage
 from curate.stages.mix import MixStage
 from curate.stages.score import ScoreStage
 from curate.stages.select import Select
@@ -55,8 +59,14 @@ def build(
 
     ingest = IngestStage(config.ingest, config.seed, storage_options)
     add(ingest)
-    for name in _in_order(scorers):
+    tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)
+    correlate = _correlate(config, known, tokens, storage_options, most_learned is not None)
+    for name in _in_order(scorers, correlate[-1].reads if correlate else ()):
         scorer, sample = scorers[name], scorers[name].sample()
+        if (by := scorer.reads_weights()) is not None:
+            _check_weights(f"score.{name}", by, config.correlate)
+            for stage in correlate:
+                add(stage)
         _require(f"score.{name}", scorer.inputs, known)
         _check_borrowed(name, scorer, scorers)
         _check_used(name, scorer, scorers)
@@ -69,7 +79,8 @@ def build(
             lenders = tuple(Lender(spec, found.sample() is not None, found.accelerated) for spec, found in lent)
             add(Fit(specs[name], scorer, drawn, lenders))
         add(ScoreStage(specs[name], scorer, sample is not None))
-    tokens = next((f"{name}.n_tokens" for name, scorer in scorers.items() if isinstance(scorer, Tokens)), None)
+    for stage in correlate:
+        add(stage)
     if config.dedup:
         add(_dedup(config.dedup, _schema(known), ingest))
         known |= {f"{DEDUP}.{f.name}": f for f in VERDICTS}
@@ -83,9 +94,53 @@ def build(
     mixer = build_mixer(config, plugin_paths)
     if isinstance(mixer, DocumentMixer):
         _check_mixed(mixer, known)
+    elif (by := mixer.reads_weights()) is not None:
+        _check_weights("mix", by, config.correlate)
     add(MixStage(config.mix, mixer, length, bool(rules), config.seed))
     add(_emit(config, scorers, known, length))
     return stages
+
+
+def _correlate(
+    config: PipelineConfig, known: dict[str, pa.Field], tokens: str | None, options: dict[str, object], rehearse: bool
+) -> tuple[LossesStage, CorrelateStage] | tuple[()]:
+    """The stages that make the weights of groups, if the pipeline asks for them."""
+    settings = config.correlate
+    if settings is None:
+        return ()
+    by = settings.losses.by
+    _require("correlate.losses.by", [by], known)
+    if not (is_text(known[by].type) or pa.types.is_integer(known[by].type)):
+        raise ConfigError(
+            f"{by!r} is {known[by].type}", where="correlate.losses.by", expected="a column of strings or whole numbers",
+            fix="name `domain`, a string extra, or a scorer's labels such as clusters.cluster",
+        )  # fmt: skip
+    _require("correlate.describe", settings.describe, known)
+    for name in settings.describe:
+        if not is_text(known[name].type):
+            raise ConfigError(
+                f"{name!r} is {known[name].type}", where="correlate.describe", expected="columns of strings", fix=f"remove {name!r}"
+            )
+    losses = LossesStage(settings.losses, config.seed, rehearse, options)
+    correlate = CorrelateStage(settings, losses, tokens or "n_bytes", config.seed, rehearse, options)
+    losses.check()
+    correlate.check()
+    return losses, correlate
+
+
+def _check_weights(where: str, by: str, settings: Correlate | None) -> None:
+    """Whoever reads weights of groups finds them, and they are of the groups it knows."""
+    if settings is None:
+        raise ConfigError(
+            "there are no weights of groups to read", where=where, expected="a section `correlate:`", fix="add it; see docs/pipelines.md"
+        )
+    if by != settings.losses.by:
+        raise ConfigError(
+            f"it reads weights of {by!r}, and `correlate:` makes them of {settings.losses.by!r}",
+            where=where,
+            expected=f"`by: {settings.losses.by}`, or another `correlate.losses.by`",
+            fix=f"let both name the same column: {by!r} or {settings.losses.by!r}",
+        )
 
 
 def _signatures(config: Dedup | None) -> dict[str, ScorerSpec]:
@@ -157,12 +212,17 @@ def _schema(known: dict[str, pa.Field]) -> pa.Schema:
     return pa.schema([field.with_name(name) for name, field in known.items()])
 
 
-def _in_order(scorers: dict[str, Scorer]) -> list[str]:
-    """Scorer names such that each comes after those whose columns it reads."""
+def _in_order(scorers: dict[str, Scorer], weighed: Iterable[str] = ()) -> list[str]:
+    """Scorer names such that each comes after those whose columns it reads.
+
+    Args:
+        weighed: columns that weights of groups are made from; who reads weights comes after their scorers.
+    """
     reads = {}
     for name, scorer in scorers.items():
         sample = scorer.sample()
         columns = [*scorer.inputs, *(sample.columns if sample else ())]
+        columns += weighed if scorer.reads_weights() is not None else ()
         reads[name] = {*(split_name(c)[0] for c in columns), *scorer.borrows(), *scorer.uses()} & scorers.keys()
     order: list[str] = []
     while len(order) < len(scorers):

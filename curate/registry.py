@@ -31,6 +31,7 @@ SCORERS = {
     "agreement": "curate.scorers.agreement:Agreement",
     "clusters": "curate.scorers.clusters:Clusters",
     "contamination": "curate.scorers.contamination:Contamination",
+    "correlation_classifier": "curate.scorers.correlation_classifier:CorrelationClassifier",
     "embedding": "curate.scorers.embedding:Embedding",
     "fasttext": "curate.scorers.fasttext:FastText",
     "heuristics": "curate.scorers.heuristics:Heuristics",
@@ -42,6 +43,7 @@ SCORERS = {
 }
 MIXERS = {
     "natural": "curate.mixers.natural:NaturalMixer",
+    "perplexity_correlation": "curate.mixers.perplexity_correlation:PerplexityCorrelation",
     "samplemix": "curate.mixers.samplemix:SampleMix",
     "static": "curate.mixers.static:StaticMixer",
     "stratified": "curate.mixers.stratified:StratifiedMixer",

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate import registry
-from curate.corpus import Part, SidecarWriter, group_path, read_part, split_name
+from curate.corpus import Part, SidecarWriter, group_path, read_part, read_weights, split_name
 from curate.errors import CurateError, IntegrityError
 from curate.manifest import Ledger, Record, file_hash
 from curate.scorers.scorer import FitAid, Sample, Scorer
@@ -133,7 +133,7 @@ def _aid(task: FitTask) -> FitAid:
     }
     place = task.corpus.child(checkpoints_path(task.spec.name))
     tell = Teller(task.corpus, f"fit/{task.spec.name}", "model")
-    return FitAid(task.device, borrowed, partial(_lent, task), place, task.fingerprint, tell)
+    return FitAid(task.device, borrowed, partial(_lent, task), partial(read_weights, task.corpus), place, task.fingerprint, tell)
 
 
 def _lent(task: FitTask, name: str) -> Scorer:

@@ -11,10 +11,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from curate.corpus import DEDUP, Corpus, read_times, split_name
+from curate.corpus import CORRELATE, DEDUP, Corpus, read_times, split_name
+from curate.correlations_table import classifier_lines, correlations_detail, shift_tables
 from curate.errors import InputError, nearest
 from curate.manifest import Ledger
 from curate.quantities import count, size
+from curate.selection_shift import classifier_reports, selection_shift
 from curate.summary import summary
 from curate.weights_table import weighs_documents, weights_detail
 
@@ -29,7 +31,7 @@ def show_corpus(url: str, mix: str | None = None) -> Group:
     """Schema, counts, ledger of every stage, lineage."""
     corpus = Corpus.open(url, mix=mix)
     title = Text.assemble(("corpus ", "dim"), (url, "bold"), ("   pipeline ", "dim"), corpus.manifest.pipeline)
-    beside = [*_agreements(corpus), *_ratings(corpus), *_duplicates(corpus), *_weights(corpus)]
+    beside = [*_agreements(corpus), *_ratings(corpus), *_duplicates(corpus), *_correlations(corpus), *_weights(corpus)]
     return Group(title, Text(), _schema(corpus), Text(), _ledgers(corpus), Text(), *beside, summary(corpus, read_times(corpus.folder)))
 
 
@@ -135,6 +137,13 @@ def _rating(name: str, found: dict[str, Any]) -> list[Any]:
         table.add_row(line["head"] + (", used" if line["head"] == found["head"] else ""), *cells)
     lost = [f"{line['head']} did not converge, in {line['n_steps']:,} steps" for line in found["heads"] if not line["converged"]]
     return [table, *(Text(f"{said}: raise `l2`", style="yellow") for said in lost)]
+
+
+def _correlations(corpus: Corpus) -> list[Any]:
+    """What correlations found, what the selection then did, and what page classifiers find of their labels."""
+    entry, shift = corpus.manifest.stages.get(CORRELATE), selection_shift(corpus)
+    blocks = correlations_detail(entry.totals) if entry else []
+    return [*blocks, *(shift_tables(shift) if shift else []), *classifier_lines(classifier_reports(corpus))]
 
 
 def _weights(corpus: Corpus) -> list[Any]:

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.composition_table import composition_tables
-from curate.corpus import DUPLICATE, INGEST, Corpus
+from curate.corpus import CORRELATE, DUPLICATE, INGEST, Corpus
+from curate.correlations_table import correlations_summary
 from curate.mix_statistics import copies_of
 from curate.quantities import count, duration, size
 from curate.weights_table import weighs_documents, weights_summary
@@ -19,6 +20,8 @@ def summary(corpus: Corpus, times: dict[str, Any]) -> Group:
     """Everything printed at the end of a run, as far as the stages that are complete."""
     stages = corpus.manifest.stages
     blocks: list[Any] = [_documents(corpus)]
+    if CORRELATE in stages:
+        blocks += [Text(), *correlations_summary(stages[CORRELATE].totals)]
     # Absent where an earlier version made the selection.
     for table in composition_tables(stages["select"].totals.get("composition", []) if corpus.is_selected else []):
         blocks += [Text(), table]

@@ -97,6 +97,15 @@ def test_a_rule_survives_its_own_json() -> None:
         ({"column": "a", "min": 1, "rate": 0.5}, ["`rate` belongs to"]),
         ({"column": "a", "window": [0.2, 0.8], "rate": 0.5}, ["`rate` belongs to"]),
         ({"column": "a", "window": "low"}, ["`window: low` needs the share"]),
+        ({"column": "a", "window": "low", "rate": 0.5, "amount": 10}, ["`rate` and `amount`", "one of them"]),
+        ({"column": "a", "window": [0.2, 0.8], "amount": 10}, ["`amount` belongs to"]),
+        ({"column": "a", "top": 0.5, "amount": 10}, ["`amount` belongs to"]),
+        ({"column": "a", "window": "high", "amount": 10, "within": "domain"}, ["`amount` is of all documents", "use `rate`"]),
+        ({"column": "a", "window": "high", "amount": 0}, ["amount", "greater than 0"]),
+        ({"column": "a", "window": "high", "amount": 2.5}, ["amount", "valid integer"]),
+        ({"column": "a", "window": "high", "amount": "10MiB", "by": "tokens"}, ["amount", "a count such as 10M"]),
+        ({"column": "a", "window": "high", "amount": "10 B", "by": "bytes"}, ["amount", "two ways", "10GB"]),
+        ({"verdict": "filters", "amount": 5}, ["`amount` has no meaning beside `verdict`"]),
         ({"column": "a", "window": [0.5, 0.5]}, ["[0.5, 0.5] is empty"]),
         ({"column": "a", "window": "lo", "rate": 0.5}, ["window", "'low', 'medium', 'high' or 'random'"]),
         ({"column": "a", "window": "low", "rate": 0}, ["rate", "greater than 0"]),
@@ -146,6 +155,29 @@ def test_rules_are_checked_against_the_columns_there_are(keys: dict[str, object]
         resolve(parse_rules([keys]), SCHEMA)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("by", "written", "amount"),
+    [
+        ("tokens", "10M", 10_000_000),
+        ("tokens", "1.5B", 1_500_000_000),
+        ("documents", "2k", 2000),
+        ("bytes", "64MiB", 64 << 20),
+        ("n_bytes", "1.5 GB", 1_500_000_000),
+        ("bytes", "10M", 10_000_000),
+        ("bytes", 12, 12),
+        ("source_row", 10**13, 10**13),
+    ],
+)
+def test_amounts_are_read_by_what_is_counted(by: str, written: object, amount: int) -> None:
+    # In a mapping whose keys come in any order.
+    for keys in ({"amount": written, "by": by}, {"by": by, "amount": written}):
+        rule = parse_rules([{"column": "rating.overall", "window": "high"} | keys])[0]
+        assert rule.amount == amount
+        assert Rule.model_validate(rule.model_dump(mode="json", by_alias=True, exclude_defaults=True)) == rule
+    ready = resolve(parse_rules([{"column": "rating.overall", "window": "high", "amount": written, "by": by}]), SCHEMA, "tokens.n")
+    assert ready[0].amount == amount
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def main(
     prepare: Callable[[Path, Path], object],
     run_cell: Callable[[Path, Path, str, int, bool], None],
     report: Callable[[pa.Table], str],
+    corpora: Sequence[str] = CORPORA,
 ) -> None:
     """The command of an experiment: run what is missing, keep the table of results, print the report.
 
@@ -33,6 +34,7 @@ def main(
         arms: a cell is done when its rows name them all.
         prepare: (data, scratch), before any cell.
         run_cell: (data, scratch, corpus, seed, quick): leaves its rows in ``file_of(scratch, "corpus:seed")``.
+        corpora: each gives a cell with each seed.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=doc)
     parser.add_argument("--data", type=Path, help="a folder with raw/ and eval/; without it the tables of the kept results are printed")
@@ -53,7 +55,7 @@ def main(
         return
     prepare(given.data, scratch)
     command = [sys.executable, "-m", module, "--data", str(given.data), "--scratch", str(scratch), *(["--quick"] if given.quick else [])]
-    cells = [f"{corpus}:{seed}" for seed in range(given.seeds) for corpus in CORPORA]
+    cells = [f"{corpus}:{seed}" for seed in range(given.seeds) for corpus in corpora]
     todo = [cell for cell in cells if not {row["arm"] for row in rows_of(file_of(scratch, cell))} >= set(arms)]
     _run([[*command, "--cell", cell] for cell in todo], given.jobs)
     tables = [pc_csv.read_csv(file_of(scratch, cell)) for cell in cells if file_of(scratch, cell).exists()]

@@ -40,6 +40,10 @@ class AnyMixer:
         """Domains the configuration names, so that a misspelt one is found before work starts."""
         return ()
 
+    def reads_weights(self) -> str | None:
+        """The column whose groups' weights, from the pipeline's ``correlate:``, are its evidence; None for none."""
+        return None
+
 
 @dataclass
 class Mixer(AnyMixer, ABC):
@@ -47,7 +51,9 @@ class Mixer(AnyMixer, ABC):
 
     The dataclass fields are the hyper-parameters and the YAML keys. ``mix`` sees one row
     per domain, in any order: ``domain`` string, ``n_documents`` int64, ``n_bytes`` int64
-    and ``amount`` int64 (what there is of it in the budget's unit), all after selection.
+    and ``amount`` int64 (what there is of it in the budget's unit), all after selection; and ``most`` float64, the
+    largest share that the budget and ``max_epochs`` allow it, null where there is no budget. ``evidence`` is the table of
+    weights (``curate.correlation.weights``) where ``reads_weights`` names a column.
     """
 
     @abstractmethod

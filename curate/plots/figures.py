@@ -43,7 +43,7 @@ def pairs(first: Mapping[str, float], second: Mapping[str, float], names: tuple[
         axes.set_xlim(0, 1.1 * most)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         theme.x_axis(axes, theme.per_cent)
-        _legend(axes)
+        legend(axes)
     return fig
 
 
@@ -69,7 +69,7 @@ def dumbbells(before: Mapping[str, float], after: Mapping[str, float], names: tu
         axes.set_xlim(0, 1.05 * max(pairs_D2.max(initial=0.0), 1e-9))
         axes.xaxis.set_major_locator(MaxNLocator(4))
         theme.x_axis(axes, theme.per_cent)
-        _legend(axes)
+        legend(axes)
     return fig
 
 
@@ -129,7 +129,7 @@ def score_window(histogram: Mapping[str, Any], cuts: Sequence[Mapping[str, Any]]
         axes.spines["left"].set_visible(False)
         _value_axis(axes, at, histogram.get("scale") == "log", title)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
-        _legend(axes)
+        legend(axes)
     return fig
 
 
@@ -227,7 +227,7 @@ def _value_axis(axes: Any, at: np.ndarray, is_log: bool, title: str) -> None:
     theme.x_axis(axes, theme.number, title)
 
 
-def _legend(axes: Any) -> None:
+def legend(axes: Any) -> None:
     """Above the axes, in one line."""
     axes.legend(
         loc="lower left", bbox_to_anchor=(-0.01, 0.995), ncols=3, handlelength=1.0, handletextpad=0.5, borderpad=0.0, columnspacing=1.4

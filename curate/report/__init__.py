@@ -11,7 +11,7 @@ from pathlib import Path
 
 from curate import __version__
 from curate.corpus import Corpus
-from curate.report import rules, scores, sections, weights
+from curate.report import correlations, rules, scores, sections, weights
 from curate.report.page import Html, document, joined, tag
 from curate.storage import explain
 
@@ -19,7 +19,9 @@ FILE = "report.html"
 SECTIONS: dict[str, Callable[[Corpus], Html | None]] = {
     "funnel": sections.funnel,
     "domains": sections.domains,
+    "correlations": correlations.correlations,
     "rules": rules.rules,
+    "shift": correlations.shift,
     "agreement": scores.agreements,
     "scores": scores.scores,
     "training": scores.training,

@@ -8,6 +8,7 @@ from typing import Any
 from curate.corpus import Corpus
 from curate.plots import accounts, figures
 from curate.plots.theme import per_cent, share, svg
+from curate.quantities import count
 from curate.report.page import Html, details, figure, joined, section, table, tag
 from curate.report.sections import caption, said_shares
 
@@ -50,10 +51,17 @@ def _told(rule: Mapping[str, Any]) -> str:
     n_before, n_after = (rule["all"][f"n_documents_{when}"] for when in ("before", "after"))
     window = rule["window"] or "ranked"
     window = f"The {window} window" if isinstance(window, str) else f"The window from {per_cent(window[0])} to {per_cent(window[1])}"
-    rate = "" if rule.get("rate") is None else f" at rate {rule['rate']:.3g}"
+    rate = _amount(rule) if rule.get("rate") is None else f" at rate {rule['rate']:.3g}"
     groups = f", inside each of {rule.get('n_groups', len(rule['cuts'])):,} groups" if rule.get("within") else ""
     by = rule["by"].rpartition(".")[2].removeprefix("n_")
     return f"{window}{rate} by {by}{groups} kept {n_after:,} of {n_before:,} documents ({share(n_after / max(n_before, 1))})."
+
+
+def _amount(rule: Mapping[str, Any]) -> str:
+    """The amount asked for, and what there was where that is less."""
+    if rule.get("amount") is None:
+        return ""
+    return f" of {count(rule['amount'])}" + (f" (there were {count(rule['available'])})" if rule["available"] < rule["amount"] else "")
 
 
 def _numbers(rule: Mapping[str, Any], before: Mapping[str, float], after: Mapping[str, float]) -> Html:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -228,7 +229,8 @@ class BitsPerByte(PickledAsBuilt, Scorer):
         self._fit_ids = fit_ids.FitIds(checkpoint.folder)
         model, start_id = checkpoint.load(self._device, self.precision), checkpoint.start_id(self.start)
         # Without a start token the first token is given, so a document of one has nothing to be judged by.
-        self._fewest = max(self.min_tokens, 1 if start_id is not None else 2)
+        self._begins = start_id is not None
+        self._fewest = max(self.min_tokens, 1 if self._begins else 2)
         self._reader = Reader(model, start_id, self._window(checkpoint.context), self.overlap)
 
     def prepare(self, batch: pa.RecordBatch) -> _Ready:
@@ -241,12 +243,11 @@ class BitsPerByte(PickledAsBuilt, Scorer):
         # Exact copies have one doc_id and one score.
         _, first, copy_of = np.unique(halves, axis=0, return_index=True, return_inverse=True)
         ids, offsets = self._loaded._tokenizer.encode_arrow(text.take(pa.array(rows[first], pa.int64())))
-        counts = np.diff(offsets)
-        scored = counts >= self._loaded._fewest
-        kept = np.concatenate([[0], np.cumsum(counts[scored])])
+        scored = np.diff(offsets) >= self._loaded._fewest
+        ids, kept = _only(ids, offsets, scored)
         assert self._reader is not None
         read = self._read_in_rehearsal(kept) if self._rehearses else len(kept)
-        windows = self._reader.prepare(ids[np.repeat(scored, counts)][: kept[read - 1]], kept[:read])
+        windows = self._reader.prepare(ids[: kept[read - 1]], kept[:read])
         place = np.full(len(batch), -1, np.int64)
         place[rows] = np.where(scored, np.cumsum(scored) - 1, -1)[copy_of.reshape(-1)]
         reason = np.full(len(batch), None, object)
@@ -286,6 +287,37 @@ class BitsPerByte(PickledAsBuilt, Scorer):
         made += [pa.array(prepared.seen, mask=null), pa.array(prepared.reason, pa.string())]
         return pa.record_batch(made, schema=self.outputs)
 
+    def token_sums(
+        self, ids: np.ndarray, offsets: np.ndarray, wanted: np.ndarray, hear: Callable[[float], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What ``score`` sums, for N documents whose tokens under the model's own tokenizer are known.
+
+        Args:
+            ids: tokens of all documents (T), without the start token.
+            offsets: where each begins (N + 1).
+            wanted: which to read (N) bool.
+            hear: called with the share that is done.
+
+        Returns:
+            Nats (N) float64, not checked to be finite, and predicted tokens (N) int64; 0 of both where a document is not
+            wanted or has fewer than ``min_tokens``.
+        """
+        reader, scored = self._loaded._reader, wanted & (np.diff(offsets) >= self._loaded._fewest)
+        assert reader is not None
+        nats_N, n_predicted_N = np.zeros(len(scored)), np.zeros(len(scored), np.int64)
+        n_scored = int(scored.sum())
+        nats_N[scored], n_predicted_N[scored] = reader.sums(reader.prepare(*_only(ids, offsets, scored)), n_scored, hear)
+        return nats_N, n_predicted_N
+
+    def taught_by(self, doc_ids: pa.Array) -> np.ndarray:
+        """Which of N documents taught a model that was trained here, so that it may not judge them (N) bool."""
+        return self._loaded._fit_ids.among(doc_ids)
+
+    @property
+    def begins(self) -> bool:
+        """Whether windows begin with a start token; the model is loaded."""
+        return self._loaded._begins
+
     def _read_in_rehearsal(self, kept: np.ndarray) -> int:
         """How many entries of the offsets hold the documents that a rehearsal reads."""
         return max(int(np.searchsorted(kept, REHEARSED_TOKENS, side="right")), min(2, len(kept)))
@@ -322,6 +354,12 @@ class BitsPerByte(PickledAsBuilt, Scorer):
         at = np.repeat(windows.first - (np.cumsum(sizes) - sizes), sizes) + np.arange(int(sizes.sum()))
         nats[at] = reader.nats(prepared)
         return pa.table({"piece": pa.array(pieces, pa.string()), "nats": pa.array(nats, mask=np.isnan(nats))})
+
+
+def _only(ids: np.ndarray, offsets: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and offsets of the wanted ones (N) bool of N documents."""
+    counts = np.diff(offsets)
+    return ids[np.repeat(wanted, counts)], np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[wanted], dtype=np.int64)])
 
 
 def _wrong(name: str, what: str, expected: str, fix: str) -> ConfigError:

@@ -12,6 +12,7 @@ import mmap
 import re
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,7 @@ import pyarrow.compute as pc
 
 from curate.documents import text_bytes
 from curate.errors import InputError
+from curate.scorers import huge_pages
 
 PREFIX = "__label__"
 MAGIC = 793712314
@@ -213,6 +215,8 @@ class Predictor:
             self._model = _FastText(model_path=str(path)).f
         except (RuntimeError, ValueError, MemoryError) as error:
             raise _unreadable(path, f"fastText cannot load the model: {error}") from error
+        with suppress(RuntimeError, ValueError):  # a quantised model shows no table, and is small
+            huge_pages.move(np.asarray(self._model.getInputMatrix()))
         self._column = {PREFIX + label: d for d, label in enumerate(self.file.labels)}
 
     def top(self, lines: list[bytes], k: int) -> tuple[list[list[str]], list[np.ndarray]]:

@@ -75,6 +75,7 @@ class FitAid:
         device: to compute on, as torch names it.
         borrowed: what other scorers learned, by their names in the pipeline; see ``Scorer.borrows``.
         scorer: another scorer of the pipeline, loaded, by its name; see ``Scorer.uses``.
+        weights: the weights of groups that the pipeline's ``correlate:`` made; see ``Scorer.reads_weights``.
         checkpoints: where to leave work that a killed fit goes on from; None for nowhere.
         identity: of this fit: work left under another identity is another fit's.
         tell: called as it goes on.
@@ -83,6 +84,7 @@ class FitAid:
     device: str = "cpu"
     borrowed: Mapping[str, Path] = field(default_factory=dict)
     scorer: Callable[[str], Scorer] | None = None
+    weights: Callable[[], pa.Table] | None = None
     checkpoints: Store | None = None
     identity: str = ""
     tell: Told | None = None
@@ -150,6 +152,10 @@ class Scorer(ABC):
     def borrows(self) -> tuple[str, ...]:
         """Names of scorers of the same pipeline whose learned files ``fit_with`` reads."""
         return ()
+
+    def reads_weights(self) -> str | None:
+        """The column whose groups' weights ``fit_with`` reads from the pipeline's ``correlate:``; None for none."""
+        return None
 
     @property
     def fit_accelerated(self) -> bool:

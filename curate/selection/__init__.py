@@ -11,7 +11,8 @@ depends on how documents are spread over shards.
 
 from curate.selection.composition import check_composition, composition
 from curate.selection.cuts import Cut, GroupCut
-from curate.selection.rules import Rule, columns, parse_rules, resolve
+from curate.selection.rule_list import columns, parse_rules, resolve
+from curate.selection.rules import Rule
 from curate.selection.search import MapShards, find_cut, find_cuts
 from curate.selection.verdicts import REASON, TALLY, VERDICTS, check_conservation, merge_tallies, tally, verdicts
 

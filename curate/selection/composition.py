@@ -85,7 +85,7 @@ def composition(
         before, after = np.sum([m.bins for m in shards], axis=0).tolist()
         histogram = {"scale": scale, "edges": bins.tolist(), "before": before, "after": after}
         told.append(
-            _head(index, rules[index])
+            _head(index, rules[index], cut)
             | _amounts(shards, tokens is not None)
             | {"score_histogram": histogram}
             | _cuts(rules[index], cut, shards)
@@ -176,10 +176,12 @@ def _edges(cut: Cut, shard: Ranked) -> pa.Table:
     return pa.Table.from_arrays([pa.array([row[i] for row in found], field.type) for i, field in enumerate(schema)], schema=schema)
 
 
-def _head(index: int, rule: Rule) -> dict[str, Any]:
-    """Which rule it is."""
-    said = rule.model_dump(mode="json", include={"column", "window", "rate", "by", "within"})
-    return {"rule": index, "code": rule.code, **{key: said[key] for key in ("column", "window", "rate", "by", "within")}}
+def _head(index: int, rule: Rule, cut: Cut) -> dict[str, Any]:
+    """Which rule it is; for an amount also what there was of it."""
+    keys = ("column", "window", "rate", "by", "within")
+    said = rule.model_dump(mode="json", include=set(keys))
+    asked = {} if rule.amount is None else {"amount": rule.amount, "available": sum(group.weight for group in cut.groups)}
+    return {"rule": index, "code": rule.code, **{key: said[key] for key in keys}, **asked}
 
 
 def _amounts(shards: Sequence[Measured], counted: bool) -> dict[str, Any]:

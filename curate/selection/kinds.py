@@ -19,3 +19,8 @@ def fits(value: Any, kind: pa.DataType) -> bool:
     if pa.types.is_boolean(kind) or isinstance(value, bool | str):
         return pa.types.is_boolean(kind) and isinstance(value, bool)
     return pa.types.is_floating(kind) or float(value).is_integer()
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds integers or floating numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))

@@ -5,6 +5,7 @@
       - {column: langid.label, in: [en, fr], nulls: keep}
       - {column: ppl.perplexity, window: medium, rate: 0.5, within: domain, by: tokens}
       - {column: ppl.perplexity, window: random, rate: 0.5, within: {column: n_bytes, quantiles: 5}}
+      - {column: pages.score, window: high, amount: 10M, by: tokens}
       - {column: rating.overall, levels: [4, 5], only: {domain: [web]}}
       - {verdict: heuristics}
 
@@ -19,7 +20,7 @@ same size is their control. Where edges fall is in ``windows.py``, groups in ``w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
 import pyarrow as pa
@@ -33,12 +34,12 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
-    ValidationError,
     model_validator,
 )
 
 from curate.errors import ConfigError, nearest
-from curate.selection.kinds import fits, is_text
+from curate.selection.amounts import Amount, share_of
+from curate.selection.kinds import fits, is_number, is_text
 from curate.selection.windows import Named, window_targets
 from curate.selection.within import Strata, Within, names_of, strata_of
 
@@ -69,12 +70,14 @@ class Rule(BaseModel):
         min, max: inclusive bounds of a number; ``above`` and ``below`` are the strict ones.
         equals, in, not_in: exact values of a string, integer, float or boolean column.
         levels: integer levels of a rating; a fractional rating counts as the nearest level, halves upwards.
-        window: ``low``, ``medium``, ``high`` or ``random`` together with ``rate``, or the quantiles ``[lo, hi]``.
+        window: ``low``, ``medium``, ``high`` or ``random`` together with ``rate`` or ``amount``, or the quantiles ``[lo, hi]``.
             ``random`` ranks the same documents by a hash of seed and doc_id instead of the score.
         rate: the share kept by a named window, in (0, 1].
+        amount: instead of ``rate``, how much a named window keeps of what ``by`` counts: ``10M``, or ``64MiB`` of bytes.
+            As near to it as half a document; all there is where that is less.
         top: the best share: highest values, lowest where the column's direction is ``lower``.
         bottom: the worst share, the other end.
-        by: what a share is a share of: ``documents``, ``bytes``, ``tokens``, or any integer column.
+        by: what a share is a share of, or an amount an amount of: ``documents``, ``bytes``, ``tokens``, or any integer column.
         within: rank inside each value of this string column, each stratum of a number, or both; null ranks all together.
         nulls: what happens to a document whose value is null or NaN; it is never ranked.
         reason: the code written beside a dropped document; ``<reason>:null`` when a null dropped it.
@@ -99,6 +102,7 @@ class Rule(BaseModel):
     top: Share | None = None
     bottom: Share | None = None
     by: str = "documents"
+    amount: Amount | None = None
     within: Within | None = None
     nulls: Literal["drop", "keep"] = "drop"
     reason: str = ""
@@ -141,19 +145,7 @@ class Rule(BaseModel):
                 "write one rule for each; rules apply in order",
             )
         self._check_bounds()
-        if self.window is None or not isinstance(self.window, str):
-            if self.rate is not None:
-                raise self._error(
-                    "`rate` belongs to `window: low`, `medium`, `high` or `random`", "no rate here", "remove it, or name the window"
-                )
-        elif self.rate is None:
-            raise self._error(
-                f"`window: {self.window}` needs the share it keeps", "rate: a number in (0, 1]", "add for example `rate: 0.5`"
-            )
-        if isinstance(self.window, tuple) and self.window[0] >= self.window[1]:
-            raise self._error(
-                f"the window {list(self.window)} is empty", "[lo, hi] with 0 <= lo < hi <= 1", "exchange or widen the two quantiles"
-            )
+        self._check_window()
         idle = [name for name in ("by", "within") if name in self.model_fields_set] if not self.ranks else []
         if idle:
             raise self._error(f"`{idle[0]}` has no meaning for `{given[0]}`", "a window, top or bottom beside it", f"remove `{idle[0]}`")
@@ -161,10 +153,38 @@ class Rule(BaseModel):
 
     def _only_a_verdict(self) -> Self:
         """A verdict has decided already: it takes no test."""
-        idle = [name for name in ("column", *TESTS, "rate", "by", "within") if {"in": "in_"}.get(name, name) in self.model_fields_set]
+        idle = [
+            name for name in ("column", *TESTS, "rate", "amount", "by", "within") if {"in": "in_"}.get(name, name) in self.model_fields_set
+        ]
         if idle:
             raise self._error(f"`{idle[0]}` has no meaning beside `verdict`", "verdict, reason, nulls or only", f"remove `{idle[0]}`")
         return self
+
+    def _check_window(self) -> None:
+        """How much a named window keeps, once; quantiles in order."""
+        given = [name for name in ("rate", "amount") if getattr(self, name) is not None]
+        if given and not isinstance(self.window, str):
+            raise self._error(
+                f"`{given[0]}` belongs to `window: low`, `medium`, `high` or `random`",
+                f"no {given[0]} here",
+                "remove it, or name the window",
+            )
+        if isinstance(self.window, str) and not given:
+            raise self._error(
+                f"`window: {self.window}` needs the share it keeps, or the amount",
+                "rate: a number in (0, 1], or amount: a count of what `by` says",
+                "add for example `rate: 0.5`, or `amount: 10M` with `by: tokens`",
+            )
+        if len(given) > 1:
+            raise self._error("`rate` and `amount` both say how much is kept", "one of them", "remove `rate` or `amount`")
+        if self.amount is not None and self.within is not None:
+            raise self._error(
+                "`amount` is of all documents, not of each group of `within`", "`rate` with `within`", "use `rate`, or remove `within`"
+            )
+        if isinstance(self.window, tuple) and self.window[0] >= self.window[1]:
+            raise self._error(
+                f"the window {list(self.window)} is empty", "[lo, hi] with 0 <= lo < hi <= 1", "exchange or widen the two quantiles"
+            )
 
     def _check_bounds(self) -> None:
         """At most one bound on each side, and room between them."""
@@ -316,7 +336,7 @@ class Rule(BaseModel):
                     "a string column",
                     "group by a string column such as `domain`, or by `{column: …, quantiles: …}` of a number",
                 )
-        if self.strata and not _is_number(schema.field(self.strata.column).type):
+        if self.strata and not is_number(schema.field(self.strata.column).type):
             raise self._error(
                 f"`quantiles` of {self.strata.column!r}, which is {schema.field(self.strata.column).type}",
                 "a column of numbers",
@@ -332,7 +352,7 @@ class Rule(BaseModel):
     def _check_type(self, schema: pa.Schema, name: str, tests: set[str]) -> None:
         """Numbers for numeric tests; values of the column's own type for exact ones."""
         kind = schema.field(name).type
-        numeric = _is_number(kind)
+        numeric = is_number(kind)
         if not tests <= {"equals", "in", "not_in"}:
             if not numeric:
                 raise self._error(
@@ -356,44 +376,11 @@ class Rule(BaseModel):
 
     def targets(self, n_documents: int, weight: int) -> tuple[int | None, int | None]:
         """The window's two edges for one group of documents; see ``windows.window_targets``."""
-        if self.window is None or (isinstance(self.window, str) and self.rate is None):
+        share = Fraction(repr(self.rate)) if self.rate is not None else None
+        if self.amount is not None:
+            share = share_of(self.amount, weight)
+        if self.window is None or (isinstance(self.window, str) and share is None):
             raise self._error(
                 "the direction of `top` or `bottom` is not resolved", "rules from `resolve`", "resolve the rules against the schema first"
             )
-        return window_targets(self.window, self.rate, n_documents, weight, self.weight_column is None)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def parse_rules(given: Sequence[Any]) -> tuple[Rule, ...]:
-    """The rules of a ``select:`` list as read from YAML.
-
-    Raises:
-        ConfigError: naming the rule by its number from 1, the field, and what it must be.
-    """
-    rules = []
-    for number, item in enumerate(given, start=1):
-        try:
-            rules.append(Rule.model_validate(item))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = str(first["loc"][0]) if first["loc"] else "the rule"
-            raise ConfigError(
-                f"selection rule {number} is not valid: {field}: {first['msg']}",
-                where=f"select: {item}",
-                expected=first["msg"],
-                fix=f"correct `{field}`",
-            ) from error
-    return tuple(rules)
-
-
-def resolve(rules: Sequence[Rule], schema: pa.Schema, tokens: str | None = None, seed: int | None = None) -> tuple[Rule, ...]:
-    """Every rule resolved against the columns there will be; see ``Rule.resolved``. Reads no data."""
-    return tuple(rule.resolved(schema, tokens, seed) for rule in rules)
-
-
-def columns(rules: Sequence[Rule]) -> tuple[str, ...]:
-    """The columns all rules read together with those that break ties, each once."""
-    return tuple(dict.fromkeys([*IDENTITY, *(name for rule in rules for name in rule.columns())]))
+        return window_targets(self.window, share, n_documents, weight, self.weight_column is None)

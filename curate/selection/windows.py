@@ -19,12 +19,13 @@ Named = Literal["low", "medium", "high", "random"]
 
 
 def window_targets(
-    window: Named | tuple[float, float], rate: float | None, n_documents: int, weight: int, by_documents: bool
+    window: Named | tuple[float, float], share: Fraction | None, n_documents: int, weight: int, by_documents: bool
 ) -> tuple[int | None, int | None]:
     """The window's two edges as twice the cumulative weight, for one group of documents.
 
     A document is kept when its doubled midpoint 2·C + w is greater than the first and at most the second;
-    None is no bound. A rate counts as the decimal that was written, so 0.35 of 10 is 3.5 and not 3.4999.
+    None is no bound. A share is exact: a rate counts as the decimal that was written, so 0.35 of 10 is 3.5 and not
+    3.4999, and an amount of the weight as their quotient.
 
     Args:
         window: its name, or two quantiles.
@@ -35,8 +36,7 @@ def window_targets(
     if isinstance(window, tuple):
         low, high = (Fraction(repr(q)) for q in window)
         return None if low == 0 else floor(2 * low * weight), None if high == 1 else floor(2 * high * weight)
-    share = Fraction(repr(rate))
-    if share == 1:
+    if share is None or share == 1:
         return None, None
     if window in ("low", "random"):
         return None, floor(2 * share * weight)

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from curate import registry
-from curate.corpus import INGEST, group_stage, split_name
+from curate.corpus import CORRELATE, INGEST, group_stage, split_name
 from curate.quantities import duration
 from curate.scorers.scorer import Resources, Sample, Scorer
 from curate.scoring import FitTask, ScorerSpec, fit_scorer
@@ -45,7 +45,8 @@ class Fit(Stage):
         groups = sorted({split_name(c)[0] for c in self.sample.columns} - {""})
         # The columns of a lender stand for it: their fingerprint has the lender's identity and what it learned.
         scored = dict.fromkeys([*(group_stage(g) for g in groups), *(f"score/{lender.spec.name}" for lender in self.lenders)])
-        self.parents = (INGEST, *scored, *(f"fit/{name}" for name in self.scorer.borrows()))
+        weights = (CORRELATE,) if self.scorer.reads_weights() is not None else ()
+        self.parents = (INGEST, *scored, *(f"fit/{name}" for name in self.scorer.borrows()), *weights)
 
     def identity(self) -> dict[str, Any]:
         """The scorer's own identity."""

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from curate import mixing, registry, sampling
 from curate.config import Mix
-from curate.corpus import INGEST, group_stage, split_name, statistics_path
+from curate.corpus import CORRELATE, INGEST, group_stage, read_weights, split_name, statistics_path
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
 from curate.manifest import HashingWriter, Ledger, Record
 from curate.mixers.document_mixer import Budget, DocumentMixer
@@ -58,7 +58,8 @@ class MixStage(Stage):
         self.name = f"mix/{self.config.name}"
         read = self.mixer.inputs if isinstance(self.mixer, DocumentMixer) else ()
         groups = dict.fromkeys(group_stage(split_name(column)[0]) for column in (self.length, *read))
-        self.parents = tuple(dict.fromkeys((INGEST, *(("select",) if self.selected else ()), *groups)))
+        weights = (CORRELATE,) if self.mixer.reads_weights() is not None else ()
+        self.parents = tuple(dict.fromkeys((INGEST, *(("select",) if self.selected else ()), *groups, *weights)))
 
     def identity(self) -> dict[str, Any]:
         """The mixer, the budget and its caps."""
@@ -145,12 +146,15 @@ class MixStage(Stage):
             rule = mixing.learn_documents(run.engine.map, tasks, ByDocument(self.mixer), budget)
             return _Decided(rule, self.mixer.budget(rule.learned))
         assert isinstance(self.mixer, Mixer)
-        return self._of_domains(self.mixer, domains, sums, budget)
+        weights = read_weights(run.corpus) if self.mixer.reads_weights() is not None else None
+        return self._of_domains(self.mixer, domains, sums, budget, weights)
 
-    def _of_domains(self, mixer: Mixer, domains: tuple[str, ...], sums: np.ndarray, budget: Budget) -> _Decided:
+    def _of_domains(self, mixer: Mixer, domains: tuple[str, ...], sums: np.ndarray, budget: Budget, weights: pa.Table | None) -> _Decided:
         """Shares of domains as weights."""
+        most_D = sums[:, 2] * budget.max_epochs / budget.amount if budget.amount else [None] * len(domains)
         table = pa.table({"domain": pa.array(domains), "n_documents": sums[:, 0], "n_bytes": sums[:, 1], "amount": sums[:, 2]})
-        mixture = mixer.mix(table, None)
+        table = table.append_column("most", pa.array(most_D, pa.float64()))
+        mixture = mixer.mix(table, weights)
         allocation = sampling.allocate(
             domains, mixture.proportions_D, sums[:, 2], budget.amount, budget.max_epochs, budget.redistribute, self.unit
         )

@@ -1,0 +1,135 @@
+"""What estimates mean for someone who must decide before training whether to select by them, in sentences.
+
+Thrush et al. (arXiv 2409.05816, version 2) gained much on a raw pool whose correlations ran from -0.07 to 0.32, and
+nothing on a filtered one where they ran from 0.23 to 0.33: where every group says the same, it does not matter which is
+chosen. How much spread means something depends on the models, since results that have nothing to do with losses give
+some too. The yardstick is therefore the null: estimates of the same losses and results permuted over models.
+``facts`` and ``target`` are what the stage ``correlate`` leaves in the manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+from typing import Any, Literal
+
+Verdict = Literal["unknown", "chance", "small", "wide"]
+PUBLISHED = (
+    "The paper gained much where correlations ran from −0.07 to 0.32, and nothing on an already filtered pool, where they "
+    "ran from 0.23 to 0.33."
+)
+SHIFT = 0.1
+"""Share of the text that changes its value of a column, from which a control with the same shares is advised."""
+STEADY = 0.8
+"""Rank correlation with the estimate that lacks one benchmark, below which the target is called that benchmark's."""
+_CHANCE_P = 0.05
+
+
+def times_chance(target: Mapping[str, Any]) -> float | None:
+    """Standard deviation of the estimates over groups, as a multiple of the mean one of permuted results."""
+    null = target["null_deviation"]
+    return target["spread"]["deviation"] / null["mean"] if null and null["mean"] else None
+
+
+def verdict(target: Mapping[str, Any]) -> Verdict:
+    """Whether groups differ in what they tell about a target.
+
+    ``chance``: the deviation is not above the null's upper end. ``small``: above it, and chance still gives half of the
+    variance or more (below √2 times the null's mean). ``wide``: above both. ``unknown``: nothing was permuted.
+    """
+    null, deviation = target["null_deviation"], target["spread"]["deviation"]
+    if null is None:
+        return "unknown"
+    if deviation <= null["high"]:
+        return "chance"
+    return "small" if deviation < sqrt(2) * null["mean"] else "wide"
+
+
+def spread_told(target: Mapping[str, Any], n_groups: int) -> str:
+    """How far estimates spread over groups, and what that is worth."""
+    spread, null, times = target["spread"], target["null_deviation"], times_chance(target)
+    said = (
+        f"Estimates of {n_groups:,} groups run from {_signed(spread['least'])} to {_signed(spread['most'])}, four fifths of them from "
+        f"{_signed(spread['q10'])} to {_signed(spread['q90'])}; their standard deviation is {spread['deviation']:.3f}"
+    )
+    if null is None:
+        return f"{said}. Nothing was permuted, so what chance gives is not known (`permutations:`)."
+    said += f", {times:.1f} times the {null['mean']:.3f} that permuted results give" if times is not None else ""
+    worth = {
+        "chance": f"That is within what permuted results give (up to {null['high']:.3f}): selecting by these estimates will change little "
+        "for the better.",
+        "small": f"That is above what permuted results give (up to {null['high']:.3f}) and still small: chance alone gives half of its "
+        f"variance or more (it is below √2 times {null['mean']:.3f}). Selecting by these estimates will change little.",
+        "wide": f"That is more than permuted results give (up to {null['high']:.3f}): groups differ in what they tell about this target.",
+    }
+    return f"{said}. {worth[verdict(target)]}"
+
+
+def settled_told(target: Mapping[str, Any], n_groups: int, confidence: float, bootstrap: int, permutations: int) -> str:
+    """How many estimates have a sign that the models agree on, and how many are negative."""
+    parts = []
+    if bootstrap:
+        share = target["n_settled"] / max(n_groups, 1)
+        parts.append(f"The {confidence:.0%} interval of {target['n_settled']:,} groups ({share:.0%}) leaves out 0")
+    if permutations and target["share_p05"] is not None:
+        parts.append(f"{target['share_p05']:.0%} have p ≤ {_CHANCE_P:g}, of which chance alone would give {_CHANCE_P:.0%}")
+    negative = target["n_negative"]
+    parts.append(
+        f"{negative:,} are negative: models that predict them better do worse" if negative else "None is negative: they differ in degree"
+    )
+    return "; ".join(parts) + "."
+
+
+def included_told(target: Mapping[str, Any], filter_ratio: float) -> str:
+    """Which part of the corpus the weights are on, and how sure that is."""
+    held = target["included"]
+    said = (
+        f"At filter ratio {filter_ratio:g} {held['n_groups']:,} groups have weight; they hold {held['natural']:.1%} of the text of groups"
+    )
+    if held["inclusion"] is None:
+        return f"{said}."
+    return f"{said}. A bootstrap replicate includes {held['inclusion']:.0%} of them again, on average."
+
+
+def stability_told(target: Mapping[str, Any]) -> str:
+    """Which benchmark the estimate owes most to; empty for a target of one benchmark."""
+    lines = [line for line in target["stability"] if line["spearman"] is not None]
+    if not lines:
+        return ""
+    least = min(lines, key=lambda line: (line["spearman"], line["left_out"]))
+    said = f"Without {least['left_out']} the order of groups correlates {least['spearman']:.3f} with that of all {len(target['benchmarks'])}"
+    said += f", and {least['flips']:.1%} of signs flip" if least["flips"] is not None else ""
+    worth = f"below {STEADY:g}: much of the estimate is that benchmark's" if least["spearman"] < STEADY else "no other matters more"
+    return f"{said} ({worth})."
+
+
+def moved(lines: Sequence[Mapping[str, Any]]) -> float:
+    """The share of the text that changes its value: half the sum of differences of ``before`` and ``after``, 0 to 1."""
+    return sum(abs(line["after"] - line["before"]) for line in lines) / 2
+
+
+def moved_told(column: str, lines: Sequence[Mapping[str, Any]], verb: str) -> str:
+    """Between which values of a column text moves, and what that asks for.
+
+    Args:
+        lines: ``value``, ``before``, ``after``, as shares.
+        verb: who moves it, such as "The weights move".
+    """
+    most = max(lines, key=lambda line: (abs(line["after"] - line["before"]), str(line["value"])), default=None)
+    if most is None:
+        return ""
+    share = moved(lines)
+    said = f"{verb} {share:.1%} of the text between values of {column}, most for {value_told(most['value'])}: "
+    said += f"{most['before']:.1%} to {most['after']:.1%}."
+    if column != "domain" and share >= SHIFT:
+        said += f" From {SHIFT:.0%} on, only a control with the same shares of {column} tells what else the estimates find."
+    return said
+
+
+def value_told(value: object) -> str:
+    """A value of a column of strings."""
+    return "null" if value is None else str(value)
+
+
+def _signed(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")

@@ -1,0 +1,243 @@
+"""`correlate:` in a pipeline: losses and results to weights, to domain shares and to a page classifier, however it is run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from curate.corpus import Corpus
+from curate.correlation import estimate, linear
+from curate.correlation.weights import SCHEMA, by_of, filter_ratio_of
+from curate.errors import ConfigError, CurateError, InfeasibleMixtureError, InputError
+from pipelines import configuration, curate, made_when, pipeline, run, write_yaml
+
+DOMAINS = ("books", "forum", "news", "science", "web")
+MODELS = [f"model-{i:02d}" for i in range(12)]
+SMALL = {"dim": 8, "bucket": 2_000, "epoch": 3}
+
+
+def tables(folder: Path, n_models: int = 12, good: tuple[str, ...] = ("news", "science"), sign: float = 1.0) -> tuple[Path, Path]:
+    """Losses that rise with every model's weakness, most steadily on the good domains; and results that follow it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(5)
+    weakness = np.linspace(0, 1, n_models)
+    names = MODELS[:n_models]
+    losses = folder / "bpb.csv"
+    rows = ["domain," + ",".join(names)]
+    for domain in DOMAINS:
+        noise = 0.05 if domain in good else 1.5
+        rows.append(domain + "," + ",".join(f"{1 + w + noise * random.normal() ** 2:.6f}" for w in weakness))
+    losses.write_text("\n".join(rows) + "\n")
+    results = folder / "error.csv"
+    benchmark = [f"qa,{','.join(f'{0.5 + sign * (0.3 * w - 0.15):.4f}' for w in weakness)}"]
+    benchmark.append(f"cloze,{','.join(f'{5 + sign * 40 * w + (i % 3):.4f}' for i, w in enumerate(weakness))}")
+    results.write_text("\n".join(["benchmark," + ",".join(names), *benchmark]) + "\n")
+    return losses, results
+
+
+def correlated(raw: Path, output: Path, evidence: Path, **changes: Any) -> dict[str, Any]:
+    """A pipeline that mixes by imported losses."""
+    losses, results = tables(evidence)
+    correlate = {
+        "losses": {"table": str(losses)},
+        "benchmarks": [{"path": str(results), "values": "error"}],
+        "targets": {"both": ["qa", "cloze"]},
+        "filter_ratio": 0.4,
+        "bootstrap": 50,
+        "permutations": 50,
+    }
+    mix = {"use": "perplexity_correlation", "max_epochs": 1.0, "token_budget": 3_000}
+    return configuration(raw, output, correlate=correlate, mix=mix) | changes
+
+
+@pytest.fixture(scope="module")
+def mixed(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("correlate")
+    run(correlated(raw, folder / "output", folder / "evidence"))
+    return folder / "output"
+
+
+def weights(output: Path) -> pa.Table:
+    return pq.read_table(output / "evidence/weights/table.parquet")
+
+
+def test_weights_are_the_projected_estimates(mixed: Path) -> None:
+    table = weights(mixed)
+    assert table.schema.equals(SCHEMA)
+    assert (by_of(table), filter_ratio_of(table)) == ("domain", 0.4)
+    assert table["group"].to_pylist() == list(DOMAINS)
+    losses = np.loadtxt(mixed.parent / "evidence/bpb.csv", delimiter=",", skiprows=1, usecols=range(1, 13)).T
+    errors = np.loadtxt(mixed.parent / "evidence/error.csv", delimiter=",", skiprows=1, usecols=range(1, 13))
+    ranks = np.argsort(np.argsort(errors, axis=1), axis=1).mean(axis=0)[:, None]
+    expected = estimate(losses, ranks)[0]
+    np.testing.assert_allclose(table["estimate"].to_numpy(), expected, atol=1e-12)
+    documents = Corpus.open(str(mixed)).table(["domain", "tokens.n_tokens"])
+    amount = np.array([sum(n for d, n in zip(*documents.to_pydict().values(), strict=True) if d == name) for name in DOMAINS])
+    np.testing.assert_allclose(table["natural"].to_numpy(), amount / amount.sum(), atol=1e-12)
+    np.testing.assert_allclose(table["weight"].to_numpy(), linear(expected, amount / amount.sum() / 0.4), atol=1e-12)
+    assert (table["included"].to_numpy() == (table["weight"].to_numpy() > 0)).all()
+
+
+def test_the_mixture_takes_all_there_is_of_the_best_domains(mixed: Path) -> None:
+    entry = Corpus.open(str(mixed)).manifest.stages["mix/default"]
+    plan = {line["domain"]: line for line in entry.totals["plan"]}
+    best = sorted(weights(mixed).to_pylist(), key=lambda row: -row["estimate"])
+    left = 3_000.0
+    for row in best:
+        line = plan[row["group"]]
+        assert line["weight"] * line["amount"] == pytest.approx(min(left, line["amount"]), abs=1.0)
+        left -= min(left, line["amount"])
+    told = entry.totals["diagnostics"]
+    assert told["target"] == "both"
+    assert {line["domain"] for line in told["correlations"]} == set(DOMAINS)
+    json.dumps(told)
+
+
+def test_facts_say_how_sure_the_estimates_are(mixed: Path) -> None:
+    facts = Corpus.open(str(mixed)).manifest.stages["correlate"].totals
+    (target,) = facts["targets"]
+    assert (facts["n_groups"], len(facts["models"]), facts["n_families"]) == (5, 12, 12)
+    assert [line["left_out"] for line in target["stability"]] == ["qa", "cloze"]
+    assert target["best"][0]["estimate"] >= target["best"][-1]["estimate"]
+    assert sum(line["before"] for line in target["composition"]["domain"]) == pytest.approx(1)
+    assert sum(line["after"] for line in target["composition"]["domain"]) == pytest.approx(1)
+    for row in target["best"]:
+        assert row["low"] <= row["estimate"] <= row["high"] or abs(row["estimate"]) == 1
+    assert (mixed / "evidence/weights/README.md").read_text().startswith("---\n")
+
+
+def test_the_same_bytes_for_any_workers_and_shards(raw: Path, mixed: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    config["ingest"]["shard_bytes"] = 1_000_000
+    run(config)
+    for artifact in ("bits_per_byte", "weights"):
+        for file in ("table.parquet", "README.md"):
+            path = f"evidence/{artifact}/{file}"
+            assert (tmp_path / "output" / path).read_bytes() == (mixed / path).read_bytes(), path
+
+
+def test_published_tables_are_imported_as_they_are(raw: Path, mixed: Path, tmp_path: Path) -> None:
+    """What one corpus published is another's input, and comes to the same weights."""
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    config["correlate"]["losses"] = {"table": str(mixed / "evidence/bits_per_byte/table.parquet")}
+    run(config)
+    assert weights(tmp_path / "output").equals(weights(mixed))
+
+
+def test_a_classifier_learns_what_was_included(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    config["score"].append({"correlation_classifier": {"name": "pages", "sample_bytes": 100_000, **SMALL}})
+    config["select"].append({"column": "pages.score", "window": "high", "amount": 2_000, "by": "tokens", "reason": "pages"})
+    config["mix"] = {"use": "natural"}
+    corpus = run(config)
+    stages = list(corpus.manifest.stages)
+    assert stages.index("losses") < stages.index("correlate") < stages.index("fit/pages") < stages.index("score/pages")
+    table = corpus.table(["pages.score", "selection.keep", "tokens.n_tokens", "domain"])
+    kept = table.filter(table["selection.keep"])
+    longest = max(table["tokens.n_tokens"].to_pylist())
+    assert abs(sum(kept["tokens.n_tokens"].to_pylist()) - 2_000) <= longest
+    assert min(kept["pages.score"].to_pylist()) >= 0
+    report = json.loads((tmp_path / "output/models/pages/report.json").read_text())
+    assert report
+
+
+def test_a_change_of_estimator_recomputes_weights_and_what_follows_alone(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    run(config)
+    before = made_when(tmp_path / "output")
+    config["correlate"]["estimator"] = "sign_sign"
+    run(config)
+    changed = {path for path, when in made_when(tmp_path / "output").items() if before.get(path) != when}
+    assert not {path for path in changed if path.startswith(("documents", "scores", "evidence/bits_per_byte"))}
+    assert "evidence/weights/table.parquet" in changed
+    assert "sign_sign" in (tmp_path / "output/evidence/weights/README.md").read_text()
+
+
+def refused(config: dict[str, Any], kind: type[CurateError], *words: str) -> None:
+    with pytest.raises(kind) as caught:
+        pipeline(config).check()
+        run(config)
+    for word in words:
+        assert word in str(caught.value), str(caught.value)
+
+
+def test_accuracies_passed_as_errors_are_refused_until_confirmed(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    _, results = tables(tmp_path / "evidence", sign=-1.0)
+    results.write_text("\n".join(line for line in results.read_text().splitlines() if not line.startswith("cloze")) + "\n")
+    config["correlate"]["targets"] = {}
+    refused(config, InputError, "inverted", "qa", "values: accuracy", "confirmed")
+    run(config | {"correlate": config["correlate"] | {"confirmed": ["qa"]}})
+    right = config["correlate"] | {"benchmarks": [{"path": str(results), "values": "accuracy"}]}
+    run(config | {"correlate": right})
+    best = max(weights(tmp_path / "output").to_pylist(), key=lambda row: row["estimate"])
+    assert best["group"] in ("news", "science")
+
+
+def test_few_models_are_told_with_an_interval(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    tables(tmp_path / "evidence", n_models=6)
+    notes = run(config).manifest.stages["correlate"].totals["notes"]
+    assert any("only 6 models" in note and "interval" in note for note in notes), notes
+
+
+def test_what_cannot_be_is_refused_before_work(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    correlate = config["correlate"]
+
+    def without(**changes: Any) -> dict[str, Any]:
+        return config | {"correlate": correlate | changes}
+
+    with pytest.raises(ConfigError, match="no stage makes the column"):
+        pipeline(without(losses=correlate["losses"] | {"by": "site"})).check()
+    with pytest.raises(ConfigError, match="arc"):
+        pipeline(without(targets={"arc": ["arc"]})).check()
+    with pytest.raises(ConfigError, match="no weights of groups"):
+        pipeline({k: v for k, v in config.items() if k != "correlate"}).check()
+    with pytest.raises(ConfigError, match="exactly one of"):
+        pipeline(without(losses={"by": "domain"})).check()
+    missing = str(tmp_path / "nowhere.csv")
+    with pytest.raises(InputError, match=r"nowhere\.csv"):
+        pipeline(without(losses={"table": missing})).check()
+    renamed = (tmp_path / "evidence/error.csv").read_text().replace("model-03", "other")
+    (tmp_path / "evidence/renamed.csv").write_text(renamed)
+    with pytest.raises(InputError, match="model-03"):
+        pipeline(without(benchmarks=[{"path": str(tmp_path / "evidence/renamed.csv"), "values": "error"}])).check()
+    assert not (tmp_path / "output").exists()
+
+
+def test_groups_that_hold_too_little_are_refused_with_what_is_missing(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    losses = tmp_path / "evidence/bpb.csv"
+    losses.write_text("\n".join(line for line in losses.read_text().splitlines() if not line.startswith(("web", "forum", "news"))) + "\n")
+    config["correlate"]["filter_ratio"] = 0.9
+    refused(config, InfeasibleMixtureError, "0.")
+
+
+def test_domains_without_estimate_keep_their_natural_share_if_asked(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    losses = tmp_path / "evidence/bpb.csv"
+    losses.write_text("\n".join(line for line in losses.read_text().splitlines() if not line.startswith("web")) + "\n")
+    refused(config, ConfigError, "web", "natural")
+    config["mix"]["unsettled"] = "natural"
+    plan = {line["domain"]: line for line in run(config).manifest.stages["mix/default"].totals["plan"]}
+    total = sum(line["amount"] for line in plan.values())
+    assert plan["web"]["asked"] == pytest.approx(plan["web"]["amount"] / total)
+
+
+def test_the_command_line_shows_it(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    file = write_yaml(config, tmp_path / "p.yaml")
+    done = curate("run", str(file), "--engine", "process")
+    assert done.returncode == 0, done.stderr
+    shown = curate("show", str(tmp_path / "output"))
+    assert shown.returncode == 0, shown.stderr
+    assert "both" in shown.stdout
+    verified = curate("show", str(tmp_path / "output"), "--verify")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
