@@ -13,9 +13,11 @@ from rich.text import Text
 
 from curate.evidence.interpretation import (
     PUBLISHED,
+    has_intervals,
     included_told,
     moved_told,
     settled_told,
+    shown,
     spread_told,
     stability_told,
     times_chance,
@@ -39,11 +41,11 @@ def correlations_summary(facts: Mapping[str, Any]) -> list[Any]:
     names = ("models", "10%", "median", "90%", "deviation", "permuted", "times", "settled", "included", "their share", "spread")
     table = _plain(title, "target", *names, left=("target", "spread"))
     for target in facts["targets"]:
-        table.add_row(Text(target["target"]), *_overview(target, facts["bootstrap"]))
+        table.add_row(Text(target["target"]), *_overview(target))
     return [table, *unknown_told(facts), *(Text(note, style="yellow") for note in facts["notes"])]
 
 
-def _overview(target: Mapping[str, Any], bootstrap: int) -> list[str | Text]:
+def _overview(target: Mapping[str, Any]) -> list[str | Text]:
     """One target's line without its name."""
     spread, null, times, held = target["spread"], target["null_deviation"], times_chance(target), target["included"]
     worth = verdict(target)
@@ -53,7 +55,7 @@ def _overview(target: Mapping[str, Any], bootstrap: int) -> list[str | Text]:
         f"{spread['deviation']:.3f}",
         f"{null['mean']:.3f}" if null else "",
         f"{times:.1f}" if times is not None else "",
-        f"{target['n_settled']:,}" if bootstrap else "",
+        f"{target['n_settled']:,}" if has_intervals(target) else "",
         f"{held['n_groups']:,}",
         f"{held['natural']:.1%}",
         Text(WORTH[worth], style=_STYLES[worth]),
@@ -93,7 +95,13 @@ def _groups(target: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
         ends = "" if line["low"] is None else f"{line['low']:.3f} to {line['high']:.3f}"
         cells = [f"{line['estimate']:.3f}", ends, "" if line["p_value"] is None else f"{line['p_value']:.3f}", f"{line['natural']:.2%}"]
         again = "" if line["inclusion"] is None else f"{line['inclusion']:.0%}"
-        table.add_row(Text(line["group"]), *cells, f"{line['weight']:.2%}", again, style="" if line["settled"] else "dim")
+        table.add_row(
+            Text(line["group"]),
+            *cells,
+            f"{line['weight']:.2%}",
+            again,
+            style="dim" if line["low"] is not None and not line["settled"] else "",
+        )
     return table
 
 
@@ -107,31 +115,29 @@ def apart(target: Mapping[str, Any], most: int) -> tuple[list[dict[str, Any]], l
 
 def _told(target: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Text]:
     n_groups = facts["n_groups"]
-    settled = settled_told(target, n_groups, facts["confidence"], facts["bootstrap"], facts["permutations"])
+    settled = settled_told(target, n_groups, facts["confidence"])
     told = [spread_told(target, n_groups), settled, included_told(target, facts["filter_ratio"]), stability_told(target)]
     lines = [Text(part, style=_STYLES[verdict(target)] if i == 0 else "") for i, part in enumerate(told) if part]
-    return [*lines, *([Text("dim: groups whose interval holds 0", style="dim")] if facts["bootstrap"] else [])]
+    return [*([Text("dim: the interval holds 0", style="dim")] if has_intervals(target) else []), *lines]
 
 
 def _expected(target: Mapping[str, Any], unit: str) -> list[Any]:
     """Shares of the text before, and as the weights would have them."""
     blocks: list[Any] = []
     for column, lines in target["composition"].items():
-        blocks += [_shares(f"share of {unit} by {column}, as the weights would have it", lines, "expected")]
+        blocks += _shares(f"share of {unit} by {column}, as the weights would have it", lines, "expected")
         blocks += [Text(moved_told(column, lines, "The weights move"), style="dim")]
     return blocks
 
 
-def _shares(title: str, lines: Sequence[Mapping[str, Any]], after: str) -> Table:
-    table = _plain(title, "value", "before", after, "factor", left=("value",))
-    by_size = sorted(lines, key=lambda line: (-max(line["before"], line["after"]), str(line["value"])))
-    for line in by_size[:MOST_VALUES]:
+def _shares(title: str, lines: Sequence[Mapping[str, Any]], after: str) -> list[Any]:
+    """A title, which may be wider than its table, and the largest values."""
+    table = _plain("", "value", "before", after, "factor", left=("value",))
+    table.title = None
+    for line in shown(lines, MOST_VALUES):
         factor = f"{line['after'] / line['before']:.2f}" if line["before"] else ""
         table.add_row(Text(value_told(line["value"])), f"{line['before']:.2%}", f"{line['after']:.2%}", factor)
-    if rest := by_size[MOST_VALUES:]:
-        before, later = (sum(line[when] for line in rest) for when in ("before", "after"))
-        table.add_row(f"{len(rest):,} others", f"{before:.2%}", f"{later:.2%}", f"{later / before:.2f}" if before else "", style="dim")
-    return table
+    return [Text(title, style="bold"), table]
 
 
 def shift_tables(shift: Shift) -> list[Any]:
@@ -140,7 +146,7 @@ def shift_tables(shift: Shift) -> list[Any]:
     title = f"what the selection did: {n_after:,} of {n_before:,} documents, {count(after)} of {count(before)} {shift.unit}"
     blocks: list[Any] = [Text(title, style="bold")]
     for column, lines in shift.composition.items():
-        blocks += [_shares(f"share of {shift.unit} by {column}", lines, "kept")]
+        blocks += _shares(f"share of {shift.unit} by {column}", lines, "kept")
         blocks += [Text(moved_told(column, lines, "The selection moved"), style="dim")]
     lengths = _plain("bytes of a document", "", "10%", "median", "90%", left=("",))
     for when, quantiles in zip(("before", "kept"), shift.lengths, strict=True):
@@ -156,5 +162,7 @@ def classifier_lines(reports: Mapping[str, Mapping[str, Any]]) -> list[Any]:
 def _plain(title: str, *columns: str, left: tuple[str, ...]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", overflow="fold" if name in ("group", "value", "target") else "ellipsis")
+        table.add_column(
+            name, justify="left" if name in left else "right", overflow="fold" if name in ("group", "value", "target") else "ellipsis"
+        )
     return table

@@ -27,6 +27,7 @@ from curate.manifest import Manifest, StageEntry, differences, dump
 from curate.progress import Progress
 from curate.scoring import CHECKPOINTS, checkpoints_path
 from curate.stages.fit import Fit, run_fits
+from curate.stages.losses import LossesStage
 from curate.stages.score import ScoreStage, run_scores
 from curate.stages.stage import Outcome, Run, Stage, device_of
 from curate.storage import TEMPORARY, Folder
@@ -170,7 +171,10 @@ class Pipeline:
 
     def _check_device(self, names: list[str]) -> None:
         """Raise ConfigError where one of these stages must have a GPU that this machine lacks; a cluster is asked when it is there."""
-        accelerated = any(isinstance(s := self.stages[name], Fit | ScoreStage) and s.scorer.accelerated for name in names)
+        stages = [self.stages[name] for name in names]
+        accelerated = any(
+            (isinstance(s, Fit | ScoreStage) and s.scorer.accelerated) or (isinstance(s, LossesStage) and s.accelerated) for s in stages
+        )
         if accelerated and self.circumstance.address is None:
             device_of(self.circumstance, InProcess())
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from curate import sampling
 from curate.config import Circumstance, Emit, Ingest, Mix
-from curate.corpus import DEDUP, INGEST, Corpus
+from curate.corpus import DEDUP, INGEST, LOSSES, Corpus
 from curate.dedup import Dedup, preferred
 from curate.engine import InProcess
 from curate.errors import ConfigError, InfeasibleMixtureError, nearest
@@ -181,6 +181,8 @@ def _written(sources: list[Source], drawn: Drawn, path: Path, cut: int) -> Sourc
 def _seconds(pipeline: Pipeline, name: str, wall: float, sample: int, text: float, workers: int) -> float:
     """One stage's wall time, scaled: fits by what they learn from, the rest by the text."""
     stage: Any = pipeline.stages[name]
+    if name == LOSSES:
+        return wall * float(stage.longer) / workers
     if name.startswith("fit/") and not stage.sample.n_bytes and stage.sample.fraction is None:
         return wall  # it learns from files of its own
     if name.startswith("fit/"):
@@ -238,6 +240,9 @@ def preflight(pipeline: Pipeline) -> None:
     mix: Any = pipeline.stages[f"mix/{pipeline.config.mix.name}"]
     budget = mix.config.token_budget or mix.config.byte_budget
     if budget is None or mix.config.on_shortage == "redistribute" or not isinstance(mix.mixer, Mixer):
+        return
+    if mix.mixer.reads_weights() is not None:
+        # Its shares follow from weights that only the whole corpus gives, within what the budget allows.
         return
     stage: Any = pipeline.stages[INGEST]
     if any(file.domain is None for file in stage.listing.files):

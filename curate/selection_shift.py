@@ -98,19 +98,19 @@ def classifier_reports(corpus: Corpus) -> dict[str, dict[str, Any]]:
 def classifier_told(report: Mapping[str, Any]) -> str:
     """What a page classifier finds of the labels it was given, in sentences."""
     measured = report["measured"]
-    n = measured["n_include"] + measured["n_exclude"]
-    said = f"Of {n:,} pages held out, {measured['n_include']:,} are of groups with weight for {report['target']!r}. "
+    n_include, n = measured["n_include"], measured["n_include"] + measured["n_exclude"]
     precision, recall, area = (measured[key] for key in ("precision_above_0.5", "recall_above_0.5", "roc_auc"))
+    said = f"Of {n:,} pages held out, {n_include:,} ({n_include / max(n, 1):.0%}) are of groups with weight for {report['target']!r}. "
     if precision is None:
         said += "None has a score above 0.5."
     else:
-        said += f"Of those with a score above 0.5, {precision:.0%} are"
-        said += "." if recall is None else f", and {recall:.0%} of all that are have one."
+        said += f"Of those with a score above 0.5, {precision:.0%} are of such groups (precision)"
+        said += "." if recall is None else f", and {recall:.0%} of the pages of such groups have one (recall)."
     if area is not None:
-        said += f" A page of a group with weight has the higher score of two in {area:.1%} of pairs (chance: 50%)."
+        said += f" A page of such a group has the higher score of two in {area:.1%} of pairs (area under ROC; chance gives 50%)."
     inside = measured.get("roc_auc_inside")
     if inside is not None and area is not None:
-        said += f" Inside values of {measured['within']} that is {inside:.1%}"
+        said += f" Inside each {measured['within']} that is {inside:.1%}"
         mostly = area > 0.5 and inside - 0.5 < (area - 0.5) / 2
         said += f": most of what it tells apart is {measured['within']} itself." if mostly else "."
     return said + " Labels are those of groups: a good page of a group without weight counts as an error."

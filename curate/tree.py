@@ -51,6 +51,13 @@ def _describe(pipeline: Pipeline, name: str) -> str:
         names = [*(["learned model"] if stage.learns else []), *stage.scorer.outputs.names]
         more = f" and {len(names) - SHOWN_COLUMNS} more" if len(names) > SHOWN_COLUMNS else ""
         return f"{stage.spec.use}: {', '.join(names[:SHOWN_COLUMNS])}{more}"
+    if kind == "losses":
+        names, settings = stage.model_names(), stage.settings
+        pages = "imported" if settings.table is not None else f"{settings.pages} pages of each {settings.by}"
+        return f"bits per byte of {len(names)} models, {pages}"
+    if kind == "correlate":
+        settings = stage.settings
+        return f"{settings.estimator} with {len(stage.results.names_B)} benchmarks, {settings.projection}, keep {settings.filter_ratio:g}"
     if kind == "dedup":
         return _describe_dedup(stage.config)
     if kind == "select":

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
 import xxhash
+from hypothesis import strategies as st
 
 from curate.selection import Cut, find_cuts, parse_rules, resolve, verdicts
 
@@ -69,3 +72,41 @@ def kept(decided: pa.Table) -> set[int]:
 
 def scores_kept(decided: pa.Table) -> list[Any]:
     return sorted(r["s"] for r in decided.select(["s", "keep"]).to_pylist() if r["keep"])
+
+
+# The same definition once more, stated in memory and independently.
+
+SCORES = st.one_of(
+    st.sampled_from([0.0, -0.0, 1.0, 2.5, math.inf, -math.inf, math.nan, None]),
+    st.floats(width=64, allow_nan=False),
+    st.integers(-3, 3).map(float),
+)
+
+
+def in_order(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda r: (r["s"], r["doc_id"], xxhash.xxh3_64_intdigest(r["source"].encode()), r["source_row"]))
+
+
+def expected(rows: Sequence[Row], window: Any, rate: float | Fraction | None, by: str = "documents", within: str | None = None) -> set[int]:
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        if row["s"] is not None and not (isinstance(row["s"], float) and math.isnan(row["s"])):
+            groups.setdefault(row[within] if within else None, []).append(row)
+    return {r["source_row"] for group in groups.values() for r in expected_in_group(in_order(group), window, rate, by)}
+
+
+def expected_in_group(group: list[Row], window: Any, rate: float | Fraction | None, by: str) -> list[Row]:
+    share = Fraction(str(rate)) if rate is not None else Fraction(0)
+    if window == "medium" and by == "documents":
+        n = math.floor(share * len(group) + Fraction(1, 2))
+        return group[(len(group) - n) // 2 :][:n]
+    half = (1 - share) / 2
+    named = {"low": (Fraction(0), share), "high": (1 - share, Fraction(1)), "medium": (half, 1 - half)}
+    low, high = named[window] if isinstance(window, str) else (Fraction(str(q)) for q in window)
+    weights = [1 if by == "documents" else r[by] for r in group]
+    inside = []
+    for i, row in enumerate(group):
+        middle = sum(weights[:i]) + Fraction(weights[i], 2)
+        if (low == 0 or middle > low * sum(weights)) and (high == 1 or middle <= high * sum(weights)):
+            inside.append(row)
+    return inside

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from documents_to_mix import documents_with_gaps
 
 from curate import registry
 from curate.causal_lm import SHAPES, Shape
+from curate.correlation.weights import SCHEMA as WEIGHTS_SCHEMA
 from curate.mixers.document_mixer import DocumentMixer
 from curate.scorers.scorer import Sample, Scorer, columns
 from curate.testing import check_document_mixer, check_mixer, check_scorer, sample_documents
@@ -24,11 +26,16 @@ from curate.testing import check_document_mixer, check_mixer, check_scorer, samp
 QUESTIONS = str(Path(__file__).parent / "evaluation" / "questions.jsonl")
 LABELS = str(Path(__file__).parent / "labels" / "subjects.jsonl")
 TINY_ENCODER = "a tiny encoder, made where a test asks for it"
+WEIGHTS = "weights of the sample's domains, written where a test asks for them"
 SMALL: dict[str, list[dict[str, Any]]] = {
     "agreement": [{"columns": ["n_bytes", "source_row"]}, {"columns": ["n_bytes", "source_row"], "within_domain": True}],
     "bits_per_byte": [{"train": {"size": "llama-1m", "vocab_size": 300, "context": 32, "tokens": 2000, "batch_tokens": 512, "threads": 1}}],
     "clusters": [{"embedding": "embedding.vector", "k": 3, "iterations": 5}, {"embedding": "embedding.vector", "k": 1}],
     "contamination": [{"files": QUESTIONS}, {"files": QUESTIONS, "ngram": 5, "shortest": 4, "distinct": 3}],
+    "correlation_classifier": [
+        {"weights": WEIGHTS, "dim": 8, "bucket": 1000, "epoch": 2},
+        {"weights": WEIGHTS, "dim": 4, "bucket": 100, "per_domain": False, "held_out": 0.3, "within": "domain", "seed": 3},
+    ],
     "embedding": [{"model": TINY_ENCODER}, {"model": TINY_ENCODER, "pooling": "cls", "max_length": 12, "prefix": "of the: "}],
     "fasttext": [
         {"label": "domain", "dim": 8, "bucket": 1000, "epoch": 2},
@@ -80,6 +87,15 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(saved(tmp_path_factory.mktemp("encoder") / "m"))
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of a table of weights that includes one of the sample's domains."""
+    rows = [{"target": "t", "group": group, "weight": float(group == "law")} for group in ("code", "cooking", "law")]
+    path = tmp_path_factory.mktemp("weights") / "table.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=pa.schema([field.with_nullable(True) for field in WEIGHTS_SCHEMA])), path)
+    return str(path)
+
+
 @pytest.mark.parametrize(("name", "options"), options_of(list(registry.SCORERS)))
 def test_built_in_scorers_keep_the_contract(
     name: str, options: dict[str, Any] | None, embedding: Scorer, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -87,6 +103,8 @@ def test_built_in_scorers_keep_the_contract(
     assert options is not None, f"add small options for {name} to SMALL"
     if options.get("model") == TINY_ENCODER:
         options = options | {"model": request.getfixturevalue("tiny_encoder")}
+    if options.get("weights") == WEIGHTS:
+        options = options | {"weights": request.getfixturevalue("weights")}
     monkeypatch.setitem(SHAPES, "llama-1m", Shape("llama", 16, 1, 2))  # the smallest is too large for a test
     sample = sample_documents()
     found = embedding.score(sample.select(list(embedding.inputs)).combine_chunks().to_batches()[0])

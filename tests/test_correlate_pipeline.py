@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import causal_models
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from curate.corpus import Corpus
 from curate.correlation import estimate, linear
 from curate.correlation.weights import SCHEMA, by_of, filter_ratio_of
 from curate.errors import ConfigError, CurateError, InfeasibleMixtureError, InputError
-from pipelines import configuration, curate, made_when, pipeline, run, write_yaml
+from pipelines import CI_SMALL, configuration, curate, made_when, pipeline, real_configuration, run, write_yaml
 
 DOMAINS = ("books", "forum", "news", "science", "web")
 MODELS = [f"model-{i:02d}" for i in range(12)]
@@ -241,3 +242,47 @@ def test_the_command_line_shows_it(raw: Path, tmp_path: Path) -> None:
     assert "both" in shown.stdout
     verified = curate("show", str(tmp_path / "output"), "--verify")
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CI_SMALL.is_dir(), reason=f"the real corpora are absent: no {CI_SMALL}")
+def test_the_whole_path_on_real_pages(tmp_path: Path) -> None:
+    """Models read pages, their losses become weights, a classifier learns them, and its best pages fill a budget."""
+    names = [f"model-{i}" for i in range(4)]
+    for i, name in enumerate(names):
+        made = causal_models.model("pythia", causal_models.tokenizer().vocab_size, seed=i)
+        causal_models.saved(tmp_path / "models" / name, made=made)
+    (tmp_path / "errors.csv").write_text(f"benchmark,{','.join(names)}\nqa,0.5,0.6,0.7,0.8\ncloze,0.4,0.6,0.5,0.9\n")
+    config = real_configuration(
+        CI_SMALL,
+        tmp_path / "output",
+        correlate={
+            "losses": {"models": [str(tmp_path / "models" / "*")], "pages": 10, "context": 64},
+            "benchmarks": [{"path": str(tmp_path / "errors.csv"), "values": "error"}],
+            "targets": {"both": ["qa", "cloze"]},
+            "confirmed": ["qa", "cloze"],
+            "filter_ratio": 0.3,
+            "bootstrap": 20,
+            "permutations": 20,
+        },
+        score=[{"tokens": {"vocab_size": 400, "sample_bytes": 100_000}}, {"correlation_classifier": {"name": "pages", **SMALL}}],
+        select=[{"column": "pages.score", "window": "high", "amount": 60_000, "by": "tokens", "reason": "pages"}],
+        mix={"use": "natural"},
+        emit={"carry": ["pages.score"]},
+    )
+    corpus = run(config)
+    table = weights(tmp_path / "output")
+    few = {domain for domain, n in corpus.domains.items() if n < 10}
+    assert set(table["group"].to_pylist()) == set(corpus.domains) - few
+    assert corpus.manifest.stages["losses"].totals["n_groups_left_out"] == len(few)
+    included = set(table.filter(table["included"])["group"].to_pylist())
+    kept = corpus.table(["domain", "selection.keep", "tokens.n_tokens", "pages.score"])
+    chosen = kept.filter(kept["selection.keep"])
+    assert abs(sum(chosen["tokens.n_tokens"].to_pylist()) - 60_000) <= max(kept["tokens.n_tokens"].to_pylist())
+    of_included = [domain in included for domain in chosen["domain"].to_pylist()]
+    of_all = [domain in included for domain in kept["domain"].to_pylist()]
+    assert np.mean(of_included) > np.mean(of_all)
+    assert not list((tmp_path / "output").rglob(".checkpoints/*"))
+    done = curate("show", str(tmp_path / "output"), "--verify")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output/evidence/bits_per_byte/README.md").read_text().startswith("---\n")

@@ -119,6 +119,11 @@ def test_equal_estimates_are_taken_in_order_of_index() -> None:
     n = 100
     weight = linear(np.zeros(n), np.full(n, 0.021))
     assert np.flatnonzero(weight).tolist() == list(range(48))
+    coarse = np.random.default_rng(0).integers(0, 3, 3000)
+    best = np.flatnonzero(coarse == 2)
+    weight = linear(coarse.astype(float), np.full(3000, 1 / 500))
+    assert len(best) > 600
+    assert np.flatnonzero(weight).tolist() == best[:500].tolist()
     assert l2(np.zeros(n), np.full(n, 0.021)) == pytest.approx(np.full(n, 0.01), abs=1e-15)
 
 

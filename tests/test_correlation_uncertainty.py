@@ -48,13 +48,26 @@ def test_replicates_are_estimates_of_models_repeated(seed: int, estimator: Estim
 @pytest.mark.parametrize("estimator", ["spearman", "sign_cdf", "sign_sign"])
 def test_replicates_of_many_models_need_wider_numbers(estimator: Estimator) -> None:
     random = np.random.default_rng(2)
-    losses, errors = random.random((1400, 1)), random.random((1400, 1))
-    families = [f"family {i % 700}" for i in range(1400)]
+    losses = random.random((2200, 1))
+    errors = losses + 0.01 * random.random((2200, 1))
+    families = [f"family {i % 1100}" for i in range(2200)]
     if estimator == "sign_sign":
         losses, errors, families = losses[:200], errors[:200], families[:200]
     bootstrap = Bootstrap(errors, families, estimator, n=3)
     for copies_N, replicate in zip(bootstrap.copies_NB.T, bootstrap.replicates(losses), strict=True):
         assert np.abs(replicate - estimate(np.repeat(losses, copies_N, 0), np.repeat(errors, copies_N, 0), estimator)).max() < 1e-6
+
+
+@pytest.mark.parametrize("estimator", ALL[1:])
+def test_a_replicate_of_models_that_are_all_alike_is_0(estimator: Estimator) -> None:
+    random = np.random.default_rng(4)
+    losses, errors = np.repeat(random.random((2, 40)), 7, 0), random.random((14, 1))
+    bootstrap = Bootstrap(errors, ["a"] * 7 + ["b"] * 7, estimator, n=30)
+    alike_B = (bootstrap.copies_NB == 0).any(axis=0)
+    assert 5 < alike_B.sum() < 25
+    replicates = bootstrap.replicates(losses)
+    assert np.abs(replicates[alike_B]).max() <= (1e-6 if estimator == "sign" else 0)
+    assert (replicates[~alike_B] != 0).all()
 
 
 def test_families_are_drawn_whole_as_often_as_there_are_families() -> None:

@@ -51,9 +51,19 @@ def test_a_planted_ranking_is_found_and_the_mean_loss_does_not_find_it():
 
 
 def test_where_losses_tell_nothing_nothing_is_found():
-    rows = [row_of(planted(0, seed)) for seed in range(4)]
-    assert all(abs(row["spearman"]) < 0.25 for row in rows)
-    assert any(row["spearman_low"] < 0 < row["spearman_high"] for row in rows)
+    assert all(abs(row_of(planted(0, seed))["spearman"]) < 0.25 for seed in range(2))
+
+
+@pytest.mark.slow
+def test_on_noise_few_intervals_leave_out_zero():
+    better, arms = 0, [BASELINES[0], Arm(*SHOWN)]
+    for seed in range(100):
+        table = planted(0, seed)
+        predicted_RAN = np.stack([predicted(table, arms, repeat)[..., 0] for repeat in range(rank_prediction.N_REPEATS)])
+        replicates_BA = agreement(predicted_RAN, table.errors_NT[:, 0], table.families).spearman_BA
+        better += float(np.quantile(replicates_BA[:, 1] - replicates_BA[:, 0], 0.025)) > 0
+    # 2.5 would be right; fits are held fixed, and so it is 5.
+    assert better <= 10
 
 
 def test_where_all_groups_tell_alike_the_mean_loss_is_hard_to_beat():

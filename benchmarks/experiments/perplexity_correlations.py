@@ -26,11 +26,10 @@ from benchmarks.experiments.perplexity_correlations_pages import DOMAINS, drawn,
 from benchmarks.experiments.perplexity_correlations_report import ARMS, CORPUS, TARGET, TARGET_BENCHMARKS
 from benchmarks.experiments.proxies import emitted, trained_on
 from curate import Pipeline
-from curate.corpus import Corpus
 from curate.proxy import Training
 from curate.tokenization import Tokenizer
 
-POOL_BYTES, HELD_OUT_BYTES = 550_000, 80_000
+POOL_BYTES, HELD_OUT_BYTES = 550_000, 45_000
 """Of each domain."""
 KEPT = 0.2
 """Share of the pool's tokens that every arm is trained on."""
@@ -63,13 +62,12 @@ def run_cell(data: Path, scratch: Path, _: str, seed: int, quick: bool, arms: tu
     tokenizer = Tokenizer.open(scratch / "models/tokenizer-4096.json")
     given = Inputs(data, scratch, folder, seed)
     for arm in (arm for arm in arms if arm not in {row["arm"] for row in rows}):
-        corpus, mix = given.made(arm)
-        chosen = emitted(mix)
+        chosen = emitted(given.made(arm))
         settings = Training(
             size="llama-1m", tokens=given.budget, context=laboratory.CONTEXT, batch_tokens=laboratory.STEP_TOKENS, threads=1,
             seed=1000 + seed,
         )  # fmt: skip
-        found = _composition(chosen, tokenizer) | (_evidence(corpus) if arm == "correlation" else {})
+        found = _composition(chosen, tokenizer) | (_evidence(folder / "corpus") if arm == "correlation" else {})
         fields = pa.array([name.split("/")[0] for name in chosen["domain"].to_pylist()])
         rows_N = chosen.set_column(chosen.column_names.index("domain"), "domain", fields)
         found |= trained_on(rows_N, tokenizer, settings, held_out, items)
@@ -119,10 +117,11 @@ class Inputs:
         self.budget = int(KEPT * self._n_tokens)
         """Tokens of every arm."""
 
-    def made(self, arm: str) -> tuple[Corpus, Path]:
-        """The corpus after an arm's pipeline, and the folder of its shards."""
+    def made(self, arm: str) -> Path:
+        """The folder of shards that an arm's pipeline leaves."""
         score: list[dict[str, Any]] = []
-        select, mix = [], {"use": "natural"}
+        select: list[dict[str, Any]] = []
+        mix: dict[str, Any] = {"use": "natural"}
         match arm:
             case "random":
                 mix |= {"token_budget": self.budget}
@@ -139,8 +138,8 @@ class Inputs:
                 mix = {"use": "perplexity_correlation", "target": TARGET, "token_budget": self.budget}
             case "matched":
                 mix = {"use": "static", "proportions": self._matched(), "token_budget": self.budget, "on_shortage": "redistribute"}
-        corpus = self._pipeline(arm, score, mix, select).run()
-        return corpus, self._folder / "corpus/mixes" / arm
+        self._pipeline(arm, score, mix, select).run()
+        return self._folder / "corpus/mixes" / arm
 
     def _best(self, column: str) -> list[dict[str, Any]]:
         return [{"column": column, "window": "high", "amount": self.budget, "by": "tokens"}]
@@ -190,9 +189,8 @@ def _composition(chosen: pa.Table, tokenizer: Tokenizer) -> dict[str, float]:
     return found | {f"share/{name}": float(tokens[fields == name].sum() / tokens.sum()) for name in DOMAINS}
 
 
-def _evidence(corpus: Corpus) -> dict[str, float]:
+def _evidence(folder: Path) -> dict[str, float]:
     """The estimates, their spread, and how well the classifier finds pages of chosen groups among those it did not learn from."""
-    folder = Path(str(corpus.root))
     weights = pq.read_table(folder / "evidence/weights/table.parquet")
     estimate = weights["estimate"].to_numpy()
     found = {f"estimate/{q}": float(np.quantile(estimate, q)) for q in (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)}

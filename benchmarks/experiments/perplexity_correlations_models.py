@@ -80,8 +80,7 @@ JUDGES = (
     Judge("multilingual", "pythia-1m", 200, 2048),
     Judge("books_dialog", "llama-1m", 200),
     Judge("news_science", "pythia-1m", 150, 2048),
-    Judge("prose", "llama-3m", 350),
-    Judge("encyclopedia", "llama-3m", 250),
+    Judge("prose", "llama-3m", 200),
 )
 ERRORS, ACCURACIES, FAMILIES, RESULTS = "errors.csv", "accuracies.csv", "families.csv", "results.json"
 

@@ -1,6 +1,6 @@
 """Does an estimate from some models tell how others rank on a benchmark, and better than their mean loss does?
 
-``python -m benchmarks.experiments.rank_prediction --data ../shared/data`` (about a minute); without ``--data`` it prints
+``python -m benchmarks.experiments.rank_prediction --data ../shared/data`` (a minute or two); without ``--data`` it prints
 the tables of the results that are kept. No model is trained: losses and results are other people's.
 
 Models are parted into folds, families whole. From the others a held-out model i is given the score

@@ -102,20 +102,15 @@ def _arms(rows: list[Row]) -> str:
 
 
 def _spread(rows: list[Row]) -> str:
-    """Over the benchmarks of a table: how the gain goes with the spread of estimates, and with the mean loss's own correlation."""
+    """How the gain goes with the spread of estimates, and with the mean loss's own correlation: in tables, and between them."""
     lines = []
-    for table in _names(rows):
-        single = _single(rows, table)
-        spread_T = np.array([row["estimate_95"] - row["estimate_5"] for row in single])
-        gain_T = np.array([row["spearman"] - row["mean_loss_spearman"] for row in single])
-        before_T = np.array([row["mean_loss_spearman"] for row in single])
-        cells = [
-            _number(spread_T.mean(), 2),
-            _number(gain_T.mean(), 3, "+"),
-            _rank_correlation(spread_T, gain_T),
-            _rank_correlation(before_T, gain_T),
-        ]
-        lines.append([table, str(len(single)), *cells])
+    groups = {table: _single(rows, table) for table in _names(rows)}
+    for name, group in (groups | {"between tables": [_mean(rows, table) for table in groups]}).items():
+        spread_T = np.array([row["estimate_95"] - row["estimate_5"] for row in group])
+        gain_T = np.array([row["spearman"] - row["mean_loss_spearman"] for row in group])
+        before_T = np.array([row["mean_loss_spearman"] for row in group])
+        means = [_number(spread_T.mean(), 2), _number(gain_T.mean(), 3, "+")]
+        lines.append([name, str(len(group)), *means, _rank_correlation(spread_T, gain_T), _rank_correlation(before_T, gain_T)])
     return _markdown(["table", "benchmarks", "mean spread", "mean Δρ", "ρ(spread, Δρ)", "ρ(mean loss's ρ, Δρ)"], lines)
 
 

@@ -95,6 +95,9 @@ def _patterns(values_NC: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Columns that lack the same rows: their numbers, and which rows they have (N) bool."""
     if not values_NC.shape[1]:
         return
+    if not np.isnan(values_NC).any():
+        yield np.arange(values_NC.shape[1]), np.ones(len(values_NC), bool)
+        return
     bits_CW = np.packbits(~np.isnan(values_NC), axis=0).T
     patterns, inverse = np.unique(bits_CW, axis=0, return_inverse=True)
     order, counts = np.argsort(inverse, kind="stable"), np.bincount(inverse, minlength=len(patterns))

@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         pa.field("inclusion", pa.float64(), metadata={"unit": "share of bootstrap replicates that include it"}),
     ]
 )
-BY, FILTER_RATIO = b"by", b"filter_ratio"
+BY, FILTER_RATIO, CARD = b"by", b"filter_ratio", b"card"
 
 
 def by_of(weights: pa.Table) -> str:

@@ -24,7 +24,7 @@ import xxhash
 
 from curate.errors import InputError
 from curate.evidence.benchmark_results import BenchmarkResults
-from curate.evidence.loss_table import ROWS, LossTable, first_of
+from curate.evidence.loss_table import ROWS, LossTable, counted, first_of
 from curate.evidence.model_matching import near_misses
 from curate.evidence.settings import Missing
 
@@ -86,7 +86,7 @@ class Aligned:
 
 @dataclass(frozen=True)
 class _Looked:
-    """What one pass over the losses of the models in both tables tells.
+    """What one pass over the losses of some models tells.
 
     Args:
         n_missing_N: missing losses by model.
@@ -106,7 +106,7 @@ def align(losses: LossTable, results: BenchmarkResults, missing: Missing = "refu
     """The models that both tables know, without what the policy leaves out.
 
     Args:
-        losses: read in blocks, once.
+        losses: read in blocks: once, and again where models went.
         results: of benchmarks.
         missing: the policy.
 
@@ -125,17 +125,19 @@ def align(losses: LossTable, results: BenchmarkResults, missing: Missing = "refu
     dropped |= {name: why[n] for n, name in enumerate(shared) if not keep_N[n]}
     if missing == "drop_domains" and no_result_N.any():
         raise _lacks_results(results, shared, errors_NB)
+    kept = np.flatnonzero(keep_N).tolist()
+    if len(kept) < len(shared):
+        looked = _look(losses, [shared[n] for n in kept])
     keep_D, dropped_groups = _groups_kept(missing, looked)
-    kept = [n for n, keep in enumerate(keep_N) if keep]
     _check_left(losses, results, len(kept), int(keep_D.sum()), missing, dropped)
-    n_missing = 0 if missing != "pairwise" else int(looked.n_missing_N[kept].sum() - (~keep_D).sum() * len(kept))
+    n_missing = int(looked.n_missing_D[keep_D].sum())
     models = tuple(shared[n] for n in kept)
     families = tuple(losses.families[name] if losses.families[name] != name else results.families.get(name, name) for name in models)
     aligned = Aligned(
         losses, models, families, np.flatnonzero(keep_D), results.names_B, errors_NB[kept], dropped, dropped_groups,
         n_missing, int(np.isnan(errors_NB[kept]).sum()), [],
     )  # fmt: skip
-    aligned.notes.extend([*results.notes, *_left_out(aligned), *_odd(aligned, looked, kept, keep_D)])
+    aligned.notes.extend([*results.notes, *_left_out(aligned), *_odd(aligned, looked, keep_D)])
     return aligned
 
 
@@ -151,7 +153,6 @@ def _look(losses: LossTable, models: Sequence[str]) -> _Looked:
         n_missing_N += missing_ND.sum(axis=1)
         n_missing_D[rows] = missing_ND.sum(axis=0)
         low_D[rows], high_D[rows] = np.fmin.reduce(losses_ND, axis=0), np.fmax.reduce(losses_ND, axis=0)
-        losses_ND[missing_ND] = np.nan
         for fingerprint, row in zip(prints, losses_ND, strict=True):
             fingerprint.update(np.ascontiguousarray(row).tobytes())
         start += len(groups)
@@ -170,21 +171,21 @@ def _refuse(losses: LossTable, results: BenchmarkResults, models: Sequence[str],
         by_model = [f"{models[n]!r} ({looked.n_missing_N[n]:,})" for n in np.flatnonzero(looked.n_missing_N).tolist()]
         rows = np.flatnonzero(looked.n_missing_D)
         by_group = [f"{groups[int(d)].as_py()!r} ({looked.n_missing_D[d]:,})" for d in rows[:FEW]]
-        parts.append(f"{n_losses:,} losses are missing, of {len(by_model):,} models: {_listed(by_model)}")
-        parts.append(f"in {len(rows):,} groups: {_listed(by_group, len(rows))}")
+        parts.append(f"missing losses: {n_losses:,}, of {counted(len(by_model), 'model')}: {_listed(by_model)}")
+        parts.append(f"in {counted(len(rows), 'group')}: {_listed(by_group, len(rows))}")
     if n_results:
         by_model = [f"{models[n]!r} ({int(np.isnan(errors_NB[n]).sum())})" for n in np.flatnonzero(no_result_N).tolist()]
-        parts.append(f"{n_results:,} results are missing, of {len(by_model):,} models: {_listed(by_model)}")
+        parts.append(f"missing results: {n_results:,}, of {counted(len(by_model), 'model')}: {_listed(by_model)}")
     n, d = len(models), losses.n_groups
     whole = int((~no_result_N & (looked.n_missing_N == 0)).sum())
     if no_result_N.any():
-        domains = f"drop_domains is out of question, as {int(no_result_N.sum()):,} models lack results"
+        domains = f"drop_domains is out of question, as results of {counted(int(no_result_N.sum()), 'model')} are missing"
     else:
-        domains = f"drop_domains {n:,} models and {int((looked.n_missing_D == 0).sum()):,} groups"
+        domains = f"drop_domains {counted(n, 'model')} and {counted(int((looked.n_missing_D == 0).sum()), 'group')}"
     raise InputError(
         "; ".join(parts), where=losses.where, expected="a number in every cell, or a policy",
-        fix=f"set `missing:` to what may go. drop_models keeps {whole:,} models and {d:,} groups, {domains}, "
-        f"pairwise all {n:,} models and {d:,} groups on the models that have both numbers",
+        fix=f"set `missing:` to what may go. drop_models keeps {counted(whole, 'model')} and {counted(d, 'group')}, {domains}, "
+        f"pairwise all {counted(n, 'model')} and {counted(d, 'group')} on the models that have both numbers",
     )  # fmt: skip
 
 
@@ -212,7 +213,7 @@ def _lacks_results(results: BenchmarkResults, models: Sequence[str], errors_NB: 
     """The error of a policy that drops groups where it is results that are missing."""
     lacking = [name for name, errors_B in zip(models, errors_NB, strict=True) if np.isnan(errors_B).any()]
     return InputError(
-        f"{len(lacking):,} models lack results: {first_of(lacking)}", where=", ".join(results.sources),
+        f"results of {counted(len(lacking), 'model')} are missing: {first_of(lacking)}", where=", ".join(results.sources),
         expected="all results of every model: leaving groups out cannot mend these",
         fix="add the results, name fewer benchmarks with `tasks:`, or set `missing:` to drop_models or pairwise",
     )  # fmt: skip
@@ -238,7 +239,7 @@ def _check_left(
         reasons = Counter(why if why in ("no results", "no losses") else "something missing" for why in dropped.values())
         told = "".join(f"; {n:,} went: {why}" for why, n in sorted(reasons.items()))
         raise InputError(
-            f"{n_models} models are left{told}", where=losses.where, expected=f"at least {FEWEST}, better {FEW} or more",
+            f"{counted(n_models, 'model')} left{told}", where=losses.where, expected=f"at least {FEWEST}, better {FEW} or more",
             fix=f"add models{'' if missing == 'pairwise' else ', map their names with `models:`, or set `missing: pairwise`'}",
         )  # fmt: skip
     if n_groups == 0:
@@ -253,26 +254,26 @@ def _left_out(aligned: Aligned) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for name, why in sorted(aligned.dropped_models.items()):
         by_reason.setdefault(why if why in ("no results", "no losses") else "numbers missing", []).append(name)
-    notes = [f"{len(names):,} models left out, {why}: {first_of(names)}" for why, names in sorted(by_reason.items())]
+    notes = [f"{counted(len(names), 'model')} left out, {why}: {first_of(names)}" for why, names in sorted(by_reason.items())]
     near = near_misses(by_reason.get("no results", []), by_reason.get("no losses", []))
     if near:
         told = ", ".join(f"{there}: {here}" for there, here in list(near.items())[:3])
         notes.append(f"{len(near):,} of these may be there under two names; `models: {{{told}}}` would bring them together")
-    notes += [f"{n:,} groups left out: {why}" for why, n in aligned.dropped_groups.items()]
+    notes += [f"{counted(n, 'group')} left out: {why}" for why, n in aligned.dropped_groups.items()]
     if aligned.n_missing_losses or aligned.n_missing_results:
-        gone = f"{aligned.n_missing_losses:,} losses and {aligned.n_missing_results:,} results are missing"
-        notes.append(f"{gone}: estimates rest on the models that have both")
+        gone = f"missing losses: {aligned.n_missing_losses:,}, missing results: {aligned.n_missing_results:,}"
+        notes.append(f"{gone}; estimates rest on the models that have both")
     return notes
 
 
-def _odd(aligned: Aligned, looked: _Looked, kept: Sequence[int], keep_D: np.ndarray) -> list[str]:
+def _odd(aligned: Aligned, looked: _Looked, keep_D: np.ndarray) -> list[str]:
     """What makes evidence weaker than its size."""
     notes = []
     if len(aligned.models) < FEW:
         notes.append(f"only {len(aligned.models)} models: intervals are wide")
     same: dict[tuple[str, bytes], list[str]] = {}
-    for n, name, errors_B in zip(kept, aligned.models, aligned.errors_NB, strict=True):
-        same.setdefault((looked.prints[n], np.where(np.isnan(errors_B), np.nan, errors_B + 0.0).tobytes()), []).append(name)
+    for fingerprint, name, errors_B in zip(looked.prints, aligned.models, aligned.errors_NB, strict=True):
+        same.setdefault((fingerprint, np.where(np.isnan(errors_B), np.nan, errors_B + 0.0).tobytes()), []).append(name)
     notes += [
         f"{len(names)} models have the same losses and results, as if one: {first_of(names)}" for names in same.values() if len(names) > 1
     ]
@@ -283,8 +284,8 @@ def _odd(aligned: Aligned, looked: _Looked, kept: Sequence[int], keep_D: np.ndar
     low_B, high_B = np.fmin.reduce(aligned.errors_NB, axis=0), np.fmax.reduce(aligned.errors_NB, axis=0)
     flat = [name for name, low, high in zip(aligned.names_B, low_B, high_B, strict=True) if not low < high]
     if flat:
-        notes.append(f"{len(flat)} benchmarks have the same result for every model and tell nothing: {first_of(flat)}")
+        notes.append(f"{counted(len(flat), 'benchmark')} of the same result for every model, which tell nothing: {first_of(flat)}")
     n_flat = int((~(looked.low_D < looked.high_D) & keep_D).sum())
     if n_flat:
-        notes.append(f"{n_flat:,} groups have the same loss for every model and tell nothing")
+        notes.append(f"{counted(n_flat, 'group')} of the same loss for every model, which tell nothing")
     return notes

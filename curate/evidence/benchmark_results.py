@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from curate.errors import ConfigError, InputError, nearest
 from curate.evidence.harness_results import harness_notes, read_harness
-from curate.evidence.loss_table import first_of
+from curate.evidence.loss_table import counted, first_of
 from curate.evidence.matrix_files import MatrixFile, ModelName, check_twice, model_name, refuse_twice, told_apart
 from curate.evidence.model_matching import in_one_only
 from curate.evidence.settings import Benchmarks, Missing
@@ -135,7 +135,7 @@ def read_benchmarks(
         renamed.check(entry)
         gathered.sources |= {PurePosixPath(path).name for path in paths}
     if gathered.n_again:
-        gathered.notes.append(f"{gathered.n_again:,} results are there more than once, with equal values")
+        gathered.notes.append(f"{counted(gathered.n_again, 'result')} more than once, with equal values")
     models, names = tuple(sorted(gathered.models)), tuple(gathered.names)
     if not models or not names:
         raise InputError(
@@ -278,7 +278,9 @@ def _read_table(path: str, entry: Benchmarks, renamed: _Renamed, gathered: _Gath
         tasks = [source.names[i] for i in columns]
         values_NB = np.stack(list(columns.values()), axis=1) if columns else np.empty((len(rows), 0))
     if skipped:
-        gathered.notes.append(f"{PurePosixPath(path).name}: {len(skipped)} columns without numbers left out: {first_of(skipped)}")
+        gathered.notes.append(
+            f"{PurePosixPath(path).name}: {counted(len(skipped), 'column')} without numbers left out: {first_of(skipped)}"
+        )
     kept = [b for b, task in enumerate(tasks) if wanted(task)]
     _gather(path, by_column if across else by_row, [tasks[b] for b in kept], values_NB[:, kept], entry, renamed, gathered)
 
@@ -352,4 +354,6 @@ def _gather(
             gathered.add(name, task, error_of(float(value), entry, f"{path}, {model.raw!r}, {task!r}"), path)
     empty = [task for task, values_N in zip(tasks, values_NB.T, strict=True) if np.isnan(values_N).all()]
     if empty:
-        gathered.notes.append(f"{PurePosixPath(path).name}: {len(empty)} benchmarks without a result left out: {first_of(empty)}")
+        gathered.notes.append(
+            f"{PurePosixPath(path).name}: {counted(len(empty), 'benchmark')} without a result left out: {first_of(empty)}"
+        )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import pyarrow as pa
 import tokenizers
 
 from curate.tokenization import Tokenizer
@@ -48,7 +49,7 @@ class Chunker:
     """
 
     def __init__(self, tokenizer: Tokenizer, tokens: int) -> None:
-        self._most = tokens - 1
+        self._tokenizer, self._most = tokenizer, tokens - 1
         self._library = tokenizers.Tokenizer.from_str(tokenizer.content.decode())
         self._library.no_truncation()
         self._library.no_padding()
@@ -73,11 +74,12 @@ class Chunker:
     def _cut(self, texts: list[str]) -> list[list[str]]:
         """As ``cut``, all texts at once: cut them, then whatever is still too long, until nothing is."""
         found = [self._pieces(text, ends) for text, ends in zip(texts, self._ends(texts), strict=True)]
-        todo = [(i, j) for i, pieces in enumerate(found) for j in range(len(pieces)) if len(pieces) > 1]
+        made = [(i, j) for i, pieces in enumerate(found) if len(pieces) > 1 for j in range(len(pieces))]
+        counts = self._tokenizer.count(pa.array([found[i][j] for i, j in made], pa.large_string()))
+        todo = [place for place, n in zip(made, counts.tolist(), strict=True) if n > self._most]
         # From the last piece on, so that the places of those before stay what they are.
         for (i, j), ends in reversed(list(zip(todo, self._ends([found[i][j] for i, j in todo]), strict=True))):
-            if len(ends) > self._most:
-                found[i][j : j + 1] = self._recut(found[i][j], ends)
+            found[i][j : j + 1] = self._recut(found[i][j], ends)
         return found
 
     def _recut(self, piece: str, ends: list[tuple[int, int]]) -> list[str]:

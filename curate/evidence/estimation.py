@@ -9,6 +9,7 @@ N models, D groups, Db of them in a block, T targets.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ from curate.correlation.permutations import Permutations
 from curate.correlation.permutations import permutations as permutations_of
 from curate.correlation.projections import l2, linear
 from curate.correlation.targets import group_benchmarks, leave_one_out
-from curate.correlation.weights import BY, FILTER_RATIO, SCHEMA
+from curate.correlation.weights import BY, CARD, FILTER_RATIO, SCHEMA
 from curate.errors import InputError, nearest
 from curate.evidence.alignment import FEW, Aligned, align
 from curate.evidence.benchmark_results import BenchmarkResults
@@ -75,8 +76,9 @@ def find_weights(
         told.append(told_of(rows, targets[target], found, t, known, settings.confidence))
     if len(aligned.models) < FEW:
         notes += few(aligned, told, settings.confidence)
-    metadata = {BY: settings.losses.by.encode(), FILTER_RATIO: repr(settings.filter_ratio).encode()}
     facts = facts_of(aligned, settings, known, groups, natural_D, [*notes, *found.notes], told)
+    card = json.dumps({name: value for name, value in facts.items() if name != "targets"}, ensure_ascii=False)
+    metadata = {BY: settings.losses.by.encode(), FILTER_RATIO: repr(settings.filter_ratio).encode(), CARD: card.encode()}
     return Findings(pa.concat_tables(columns).replace_schema_metadata(metadata), facts)
 
 

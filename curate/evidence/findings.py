@@ -23,6 +23,8 @@ from curate.evidence.settings import Correlate
 
 HISTOGRAM_BINS = 40
 SHOWN = 12
+MOST_VALUES = 100
+"""Of a described column: those with most text, before or after."""
 
 
 @dataclass(frozen=True)
@@ -139,18 +141,22 @@ def _ends(rows: pa.Table) -> dict[str, list[dict[str, Any]]]:
 
 def _composition(rows: pa.Table, known: Known) -> dict[str, list[dict[str, Any]]]:
     """Shares of text by described column before, and as the weights would have it."""
-    weights = dict(zip(rows["group"].to_pylist(), rows["weight"].to_pylist(), strict=True))
-    held = dict(zip(known.groups.to_pylist(), known.amount_G.tolist(), strict=True))
     amount = known.amounts[AMOUNT].to_numpy().astype(np.float64)
-    group = known.amounts["group"].to_pylist()
-    after = np.array(
-        [weights.get(g, 0.0) * a / held[g] if g is not None and held.get(g) else 0.0 for g, a in zip(group, amount, strict=True)]
-    )
+    group = known.amounts["group"].combine_chunks()
+
+    def of_group(values: np.ndarray, names: pa.Array) -> np.ndarray:
+        """A value for every row of the amounts; 0 for a group that has none."""
+        at = pc.index_in(group, names)
+        return np.where(np.asarray(pc.is_valid(at)), np.append(values, 0.0)[np.asarray(pc.fill_null(at, len(values)))], 0.0)
+
+    held, weight = of_group(known.amount_G, known.groups), of_group(rows["weight"].to_numpy(), rows["group"].combine_chunks())
+    after = np.divide(weight * amount, held, out=np.zeros(len(amount)), where=held > 0)
     told = {}
     for name in (n for n in known.amounts.column_names if n not in ("group", DOCUMENTS, AMOUNT)):
-        values, at = np.unique(np.array([v if v is not None else "" for v in known.amounts[name].to_pylist()]), return_inverse=True)
+        coded = pc.fill_null(known.amounts[name], "").combine_chunks().dictionary_encode()
+        values, at = np.array(coded.dictionary.to_pylist(), dtype=object), np.asarray(coded.indices)
         before_V, after_V = (np.bincount(at, weights=w, minlength=len(values)) for w in (amount / max(known.total, 1.0), after))
-        order = np.lexsort((values, -np.maximum(before_V, after_V)))[:SHOWN]
+        order = np.lexsort((values.astype(str), -np.maximum(before_V, after_V)))[:MOST_VALUES]
         told[name] = [{"value": str(values[v]) or "(none)", "before": float(before_V[v]), "after": float(after_V[v])} for v in order]
     return told
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.errors import InputError
-from curate.evidence.loss_table import first_of
+from curate.evidence.loss_table import counted, first_of
 from curate.evidence.settings import Benchmarks
 
 NO_METRIC = frozenset(["alias", "name", "sample_len", "samples", "sample_count"])
@@ -169,5 +169,5 @@ def harness_notes(files: Sequence[HarnessFile], known: Collection[str]) -> list[
     """
     groups = sorted({name for file in files for name in file.groups})
     lacking = sorted({name for file in files for name in file.lacking} - set(known))
-    notes = [f"{len(groups)} averages over groups of tasks left out: {first_of(groups)}"] if groups else []
-    return notes + ([f"{len(lacking)} tasks without the metric left out: {first_of(lacking)}"] if lacking else [])
+    notes = [f"{counted(len(groups), 'average')} over tasks left out: {first_of(groups)}"] if groups else []
+    return notes + ([f"{counted(len(lacking), 'task')} without the metric left out: {first_of(lacking)}"] if lacking else [])

@@ -100,8 +100,8 @@ def _take_over(source: MatrixFile, settings: Losses, out: BinaryIO) -> None:
     _check_families(settings, names)
     for name, family in settings.families.items():
         described[name]["family"] = family
-    writer = LossTableWriter(out, names, described, by, json.loads(schema.metadata[b"card"]), where=source.path)
-    _copy(source, source.names.index(GROUP), places, writer)
+    with LossTableWriter(out, names, described, by, json.loads(schema.metadata[b"card"]), where=source.path) as writer:
+        _copy(source, source.names.index(GROUP), places, writer)
 
 
 def _convert(source: MatrixFile, settings: Losses, out: BinaryIO) -> None:
@@ -114,7 +114,8 @@ def _convert(source: MatrixFile, settings: Losses, out: BinaryIO) -> None:
     table = PurePosixPath(source.path).name
     described = {m.name: {"family": settings.families.get(m.name, m.family or m.name), "source": table} for m in models}
     card = {"origin": "imported", "table": table, "groups": source.names[place], "notes": notes}
-    _copy(source, place, places, LossTableWriter(out, names, described, settings.by, card, where=source.path))
+    with LossTableWriter(out, names, described, settings.by, card, where=source.path) as writer:
+        _copy(source, place, places, writer)
 
 
 def _models(source: MatrixFile, found: Sequence[ModelName], places: Sequence[int]) -> tuple[list[ModelName], list[str]]:
@@ -154,7 +155,6 @@ def _copy(source: MatrixFile, place: int, places: Sequence[int], writer: LossTab
         losses_ND = np.stack([source.numbers(by_place[i], i, row, NOT_A_MODEL) for i in places])
         amounts = [None if i is None else _whole_numbers(source, by_place[i], i, row) for i in known]
         writer.write(source.texts(by_place[place], place), losses_ND, *amounts)
-    writer.close()
 
 
 def _whole_numbers(source: MatrixFile, column: pa.Array, place: int, row: int) -> pa.Array:

@@ -53,6 +53,11 @@ def read_only(folder: Folder, name: str) -> pa.NativeFile:
     return folder.open(name) if folder.local is None else pa.OSFile(str(folder.local / name))
 
 
+def counted(n: int, what: str) -> str:
+    """``1 model``, ``1,234 models``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def first_of(names: Sequence[str], n: int = SHOWN) -> str:
     """The first few names and how many more there are, for messages."""
     shown = ", ".join(repr(name) for name in names[:n])
@@ -60,7 +65,7 @@ def first_of(names: Sequence[str], n: int = SHOWN) -> str:
 
 
 class LossTableWriter:
-    """Writes a table block by block: the same bytes whatever the blocks.
+    """Writes a table block by block: the same bytes whatever the blocks. A context manager.
 
     Args:
         out: a binary file, positioned at its start.
@@ -72,7 +77,7 @@ class LossTableWriter:
 
     Raises:
         InputError: no models, or a name that is empty, taken, or twice there. So do ``write`` (a bad value or name of
-            a group) and ``close`` (what only the whole table shows).
+            a group) and the end of the block (what only the whole table shows).
     """
 
     def __init__(
@@ -131,7 +136,17 @@ class LossTableWriter:
         self._held = [held.slice(n_rows)]
         self._n_held -= n_rows
 
-    def close(self) -> None:
+    def __enter__(self) -> LossTableWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._file.close()
+
+    def _finish(self) -> None:
         """Write the rest, and check what only the whole table shows."""
         groups = pa.chunked_array(self._groups, pa.string())
         if len(groups) == 0:
@@ -140,12 +155,11 @@ class LossTableWriter:
         empty = [name for name, present in zip(self._models, self._present, strict=True) if not present]
         if empty:
             raise InputError(
-                f"{len(empty)} of {len(self._models)} models have no loss at all: {first_of(empty)}",
+                f"{counted(len(empty), 'model')} of {len(self._models)} without a single loss: {first_of(empty)}",
                 where=self._where, expected="at least one value in each model's column", fix="leave these models out",
             )  # fmt: skip
         if self._n_held:
             self._flush(self._n_held)
-        self._file.close()
 
 
 def write_loss_table(
@@ -166,12 +180,11 @@ def write_loss_table(
         losses: model -> (D,) float64 bits per byte, NaN where missing. Columns have the order of the mapping.
         described: model -> ``family``, ``tokenizer``, ``source``.
     """
-    writer = LossTableWriter(out, list(losses), described, by, card)
-    for start in range(0, len(groups), ROWS):
-        rows = slice(start, start + ROWS)
-        losses_ND = np.stack([np.asarray(column, dtype=np.float64)[rows] for column in losses.values()])
-        writer.write(groups[rows], losses_ND, *(None if known is None else known[rows] for known in (n_pages, n_bytes)))
-    writer.close()
+    with LossTableWriter(out, list(losses), described, by, card) as writer:
+        for start in range(0, len(groups), ROWS):
+            rows = slice(start, start + ROWS)
+            losses_ND = np.stack([np.asarray(column, dtype=np.float64)[rows] for column in losses.values()])
+            writer.write(groups[rows], losses_ND, *(None if known is None else known[rows] for known in (n_pages, n_bytes)))
 
 
 class LossTable:
@@ -191,8 +204,6 @@ class LossTable:
         try:
             with read_only(folder, name) as file, pq.ParquetFile(file) as parquet:
                 schema, metadata = parquet.schema_arrow, parquet.metadata
-                groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-                nulls = [sum(group.column(c).statistics.null_count for group in groups) for c in range(metadata.num_columns)]
         except FileNotFoundError as error:
             raise InputError("there is no table of losses", where=self.where, expected="a Parquet file", fix="check the path") from error
         except (pa.ArrowInvalid, OSError) as error:
@@ -209,8 +220,7 @@ class LossTable:
         self.models = [field.name for field in fields]
         self.described = {field.name: told_of(field) for field in fields}
         self.families = {name: told.get("family", name) for name, told in self.described.items()}
-        self.n_missing = {name: int(nulls[schema.names.index(name)]) for name in self.models}
-        self._columns = schema.names
+        self.n_missing = {name: _n_nulls(metadata, schema.names.index(name)) for name in self.models}
 
     @classmethod
     def open(cls, folder: Folder, name: str = TABLE) -> LossTable:
@@ -272,6 +282,11 @@ def told_of(field: pa.Field) -> dict[str, str]:
     return {key.decode(): value.decode() for key, value in (field.metadata or {}).items() if not key.startswith(b"PARQUET:")}
 
 
+def _n_nulls(metadata: pq.FileMetaData, column: int) -> int:
+    """Missing cells of a column, as the footer counts them."""
+    return sum(metadata.row_group(i).column(column).statistics.null_count for i in range(metadata.num_row_groups))
+
+
 def _integers(known: pa.Array | np.ndarray | None, n_rows: int) -> pa.Array:
     return pa.nulls(n_rows, pa.int64()) if known is None else pa.array(known).cast(pa.int64())
 
@@ -295,17 +310,19 @@ def _check_groups(groups: pa.Array, where: str) -> None:
         n = int(pc.sum(nameless).as_py())
         row = nameless.index(True).as_py()
         before = f", after {groups[row - 1].as_py()!r}" if row else ""
-        raise InputError(f"{n:,} groups have no name", where=f"{where}{before}", expected="a name in each row", fix="name or remove them")
+        raise InputError(
+            f"{counted(n, 'group')} without a name", where=f"{where}{before}", expected="a name in each row", fix="name or remove them"
+        )
 
 
 def _check_unique(groups: pa.ChunkedArray, where: str) -> None:
     """Names of more than one row."""
     if len(pc.unique(groups)) == len(groups):
         return
-    counted = pc.value_counts(groups)
-    twice = counted.field("values").filter(pc.greater(counted.field("counts"), 1)).to_pylist()
+    found = pc.value_counts(groups)
+    twice = found.field("values").filter(pc.greater(found.field("counts"), 1)).to_pylist()
     raise InputError(
-        f"{len(twice):,} names of groups are there more than once: {first_of(twice)}",
+        f"{counted(len(twice), 'group')} more than once: {first_of(twice)}",
         where=where, expected="one row a group", fix="merge or remove them",
     )  # fmt: skip
 
@@ -316,7 +333,7 @@ def _check_losses(losses_ND: np.ndarray, models: Sequence[str], groups: pa.Array
         if bad_ND.any():
             n, d = (int(i) for i in np.argwhere(bad_ND)[0])
             raise InputError(
-                f"{int(bad_ND.sum()):,} losses are {what}, the first is {losses_ND[n, d]:g}",
+                f"a loss is {what}: {losses_ND[n, d]:g}",
                 where=f"{where}, group {groups[d].as_py()!r}, model {models[n]!r}",
                 expected="bits per byte: numbers from 0 on, or nothing where one is missing", fix="leave such cells empty, or mend them",
             )  # fmt: skip
@@ -335,8 +352,10 @@ def card_markdown(table: LossTable) -> str:
         *("---", "tags:", "- bits-per-byte", "- perplexity-correlations"),
         *("configs:", "- config_name: default", f"  data_files: {table.name}", "---", ""),
         *("# Bits per byte of public models on groups of pages", ""),
-        f"`{table.name}`: the loss of {len(table.models):,} models of {len(kinds):,} families on {table.n_groups:,} groups{amounts}, in",
-        f"{UNIT}; lower is better. A row is a group, a value of `{table.by}`; a column is a model. {missing:,} cells are missing{share}.",
+        f"`{table.name}`: the loss of {counted(len(table.models), 'model')}, of {len(kinds):,} different families, on "
+        f"{counted(table.n_groups, 'group')}{amounts}, in",
+        f"{UNIT}; lower is better. A row is a group, a value of `{table.by}`; a column is a model.",
+        f"Missing: {counted(missing, 'cell')}{share}.",
         *("", "## How it was made", "", *_how(table.card), ""),
         *("## Models", "", "| model | family | tokenizer | missing |", "|---|---|---|---:|"),
     ]

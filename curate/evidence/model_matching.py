@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Sequence
 
 from curate.errors import InputError
-from curate.evidence.loss_table import first_of
+from curate.evidence.loss_table import counted, first_of
 from curate.evidence.settings import Missing
 
 
@@ -47,9 +47,7 @@ def in_one_only(
         )  # fmt: skip
     if missing == "refuse" and (lacks_results or lacks_losses):
         parts = [(lacks_results, "losses and no results"), (lacks_losses, "results and no losses")]
-        told = "; ".join(
-            f"{len(names)} model{'s have' if len(names) > 1 else ' has'} {what}: {first_of(names)}" for names, what in parts if names
-        )
+        told = "; ".join(f"{counted(len(names), 'model')} with {what}: {first_of(names)}" for names, what in parts if names)
         raise InputError(
             told, where=where, expected=f"the same models in both tables; {len(shared)} are",
             fix=f"{mapping}, or leave them out with `missing: drop_models`",

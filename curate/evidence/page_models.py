@@ -94,6 +94,11 @@ class PageModel:
         return fingerprint(self.identity["files"][: len(model_folder.weight_files(self.folder))])
 
     @property
+    def n_bytes(self) -> int:
+        """Size of its weights on disk."""
+        return sum(file.stat().st_size for file in model_folder.weight_files(self.folder))
+
+    @property
     def source(self) -> str:
         """Where others find it: its hub id and revision; of a local one the name of the folder."""
         if Path(self.path).is_dir():

@@ -7,9 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from curate.correlation.weights import SCHEMA
-from curate.evidence.interpretation import PUBLISHED, included_told, settled_told, spread_told, stability_told, times_chance
+from curate.evidence.interpretation import (
+    PUBLISHED,
+    has_intervals,
+    included_told,
+    settled_told,
+    spread_told,
+    stability_told,
+    times_chance,
+)
 
 TABLE = "table.parquet"
+_TIES = {"mid": "equal values share the middle of their ranks", "order": "equal values are ranked in the order they come in"}
 MOST_TARGETS = 50  # told in sentences; the table of spreads has them all
 _CITATION = """@article{thrush2024perplexitycorrelations,
   title  = {Improving Pretraining Data Using Perplexity Correlations},
@@ -34,10 +43,10 @@ def weights_card(facts: Mapping[str, Any]) -> str:
         *("---", "tags:", "- perplexity-correlations", "- data-selection"),
         *("configs:", "- config_name: default", f"  data_files: {TABLE}", "---", ""),
         *("# Weights of groups of pages by perplexity correlations", ""),
-        f"`{TABLE}`: how the loss of {_models(facts)} on each of {facts['n_groups']:,} groups of pages goes with",
-        f"their errors on {len(names):,} target{'s' * (len(names) != 1)}, and the weight that each group gets for it. A row is a target and a group; a group is a value of `{facts['by']}`. A positive estimate:",
-        "models that predict the group better make fewer errors. Weights are of groups and not of pages, and tell nothing of",
-        "the quality of a page.",
+        f"`{TABLE}`: how the loss of {_models(facts)} on each of {facts['n_groups']:,} groups of pages goes with their errors on "
+        f"{len(names):,} target{'s' * (len(names) != 1)}, and the weight that each group gets for it. A row is a target and a group; "
+        f"a group is a value of `{facts['by']}`. A positive estimate: models that predict the group better make fewer errors. "
+        "Weights are of groups and not of pages, and tell nothing of the quality of a page.",
         *("", "## How it was made", "", *_how(facts)),
         *("", "## Spread", "", *_spread(facts)),
         *("", "## Targets", "", *_targets(facts)),
@@ -59,7 +68,7 @@ def _models(facts: Mapping[str, Any]) -> str:
 def _how(facts: Mapping[str, Any]) -> list[str]:
     """One line for each setting."""
     lines = [
-        f"- estimator: {facts['estimator']}, equal values ranked by {facts['ties']} rule",
+        f"- estimator: {facts['estimator']}; {_TIES[facts['ties']]}",
         f"- benchmarks of one target averaged by {facts['grouped']}",
         f"- projection: {facts['projection']}, no weight above the group's share of {facts['unit']} divided by {facts['filter_ratio']:g}",
         f"- intervals: {facts['confidence']:.0%}, {facts['bootstrap']:,} bootstrap replicates over families of models",
@@ -67,10 +76,14 @@ def _how(facts: Mapping[str, Any]) -> list[str]:
         f"- missing values: {facts['missing']}",
     ]
     lines += [f"- groups left out, {reason.replace('_', ' ')}: {n:,}" for reason, n in sorted(facts["groups_left_out"].items())]
+    if facts.get("groups_without_text"):
+        lines.append(f"- groups of which the corpus has no text: {facts['groups_without_text']:,}")
     unknown = facts["without_estimate"]
     if unknown["n_groups"]:
         examples = ", ".join(_code(name) for name in unknown["examples"])
-        lines.append(f"- groups of the corpus without an estimate: {unknown['n_groups']:,}, {unknown['share']:.1%} of {facts['unit']}: {examples}")
+        lines.append(
+            f"- groups of the corpus without an estimate: {unknown['n_groups']:,}, {unknown['share']:.1%} of {facts['unit']}: {examples}"
+        )
     return lines
 
 
@@ -84,14 +97,13 @@ def _spread(facts: Mapping[str, Any]) -> list[str]:
             [
                 _cell(target["target"]), f"{target['n_models']:,}", *(f"{spread[q]:.3f}" for q in ("q10", "median", "q90")),
                 f"{spread['deviation']:.4f}", f"{null['mean']:.4f}" if null else "", f"{times:.2f}" if times is not None else "",
-                f"{target['n_settled']:,}" if facts["bootstrap"] else "", f"{target['included']['n_groups']:,}",
+                f"{target['n_settled']:,}" if has_intervals(target) else "", f"{target['included']['n_groups']:,}",
                 f"{target['included']['natural']:.2%}",
             ]
         )  # fmt: skip
-    told = "Where groups hardly differ in what they tell about a target, selecting by them changes little. The yardstick is the standard"
     return [
-        f"{told} deviation of estimates over",
-        f"groups when results are permuted over models. {PUBLISHED}",
+        "Where groups hardly differ in what they tell about a target, selecting by them changes little. The yardstick is the standard "
+        f"deviation of estimates over groups when results are permuted over models. {PUBLISHED}",
         "",
         *_table(heads, rows, left=1),
     ]
@@ -103,23 +115,24 @@ def _targets(facts: Mapping[str, Any]) -> list[str]:
     for target in facts["targets"][:MOST_TARGETS]:
         told = [
             spread_told(target, facts["n_groups"]),
-            settled_told(target, facts["n_groups"], facts["confidence"], facts["bootstrap"], facts["permutations"]),
+            settled_told(target, facts["n_groups"], facts["confidence"]),
             included_told(target, facts["filter_ratio"]),
             stability_told(target),
         ]
         of = ", ".join(_code(name) for name in target["benchmarks"])
-        lines += [f"### {_cell(target['target'])}", "", f"Of {of}.", " ".join(part for part in told if part), ""]
+        lines += [f"### {_cell(target['target'])}", "", f"Of {of}.", _text(" ".join(part for part in told if part)), ""]
     more = len(facts["targets"]) - MOST_TARGETS
     return [*lines, f"And {more:,} more targets."] if more > 0 else lines[:-1]
 
 
 def _notes(facts: Mapping[str, Any]) -> list[str]:
-    return ["", "## Warnings", "", *(f"- {_flat(note)}" for note in facts["notes"])] if facts["notes"] else []
+    return ["", "## Warnings", "", *(f"- {_text(note)}" for note in facts["notes"])] if facts["notes"] else []
 
 
 def _columns() -> list[str]:
     rows = [
-        [_code(field.name), str(field.type), _cell((field.metadata or {}).get(b"unit", b"").decode() or _NAMES[field.name])] for field in SCHEMA
+        [_code(field.name), str(field.type), _cell((field.metadata or {}).get(b"unit", b"").decode() or _NAMES[field.name])]
+        for field in SCHEMA
     ]
     return _table(["column", "type", "what it is"], rows, left=3)
 
@@ -146,7 +159,7 @@ def _use(names: Sequence[str], by: str) -> list[str]:
         f"mix: {{use: perplexity_correlation, target: {target}}}",
         "```",
         "",
-        f"Or `pyarrow.parquet.read_table(\"{TABLE}\")`: the schema's metadata has `by`, `filter_ratio` and `card`.",
+        f'Or `pyarrow.parquet.read_table("{TABLE}")`: the schema\'s metadata has `by`, `filter_ratio` and `card`.',
     ]
 
 
@@ -167,7 +180,12 @@ def _code(name: object) -> str:
 
 def _cell(text: object) -> str:
     """Text that cannot break a table or begin an element."""
-    return _flat(text).replace("|", "\\|").replace("<", "&lt;")
+    return _text(text).replace("|", "\\|")
+
+
+def _text(text: object) -> str:
+    """One line of text in which nothing begins an element."""
+    return _flat(text).replace("<", "&lt;")
 
 
 def _flat(text: object) -> str:

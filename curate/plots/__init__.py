@@ -26,20 +26,25 @@ except ModuleNotFoundError as error:
         fix="pip install 'curate[report]'",
     ) from error
 
-from curate.corpus import Corpus
+from curate.corpus import CORRELATE, Corpus
 from curate.errors import InputError, nearest
 from curate.mix_statistics import copies_of, mix_statistics, seen, setting_of
 from curate.mixers.samplemix_sweep import Setting, sweep
-from curate.plots import accounts, figures, sweeps
+from curate.plots import accounts, figures, perplexity_correlations, sweeps
 from curate.plots.accounts import AFTER, ASKED, BEFORE, REALISED
 from curate.plots.distributions import distributions
 from curate.plots.hexagons import hexagons
+from curate.selection_shift import selection_shift
 
 __all__ = [
     "agreement",
     "copies",
     "correlations",
     "distribution",
+    "estimates",
+    "expected_composition",
+    "group_intervals",
+    "kept_composition",
     "mixture",
     "rule_domains",
     "rule_scores",
@@ -146,6 +151,64 @@ def _swept(corpus: Corpus, field: str) -> tuple[list[float], pa.Table, float]:
     values = sweeps.steps(*ranges[field], made=own)
     varied = {name: getattr(made, name) for name in ("alpha", "temperature", "budget", "max_epochs", "mode")}
     return values, sweep(statistics, [Setting(**(varied | {field: value})) for value in values]), own
+
+
+def estimates(corpus: Corpus, target: str | None = None) -> Figure:
+    """Estimates of all groups for a target of ``correlate:``, over what permuted results give."""
+    facts, found = _correlated(corpus, target)
+    return perplexity_correlations.estimates(found["histogram"], facts["estimator"])
+
+
+def group_intervals(corpus: Corpus, target: str | None = None) -> Figure:
+    """The groups with the highest and the lowest estimates for a target, with their intervals."""
+    facts, found = _correlated(corpus, target)
+    return perplexity_correlations.intervals(*perplexity_correlations.ends(found), facts["estimator"])
+
+
+def expected_composition(corpus: Corpus, target: str | None = None, column: str = "domain") -> Figure:
+    """Shares of the text by a described column, before and as the weights for a target would have it."""
+    found = _correlated(corpus, target)[1]["composition"]
+    return perplexity_correlations.composition(_described(found, column, corpus), ("before", "expected"))
+
+
+def kept_composition(corpus: Corpus, column: str = "domain") -> Figure:
+    """Shares of the text by a column that ``correlate:`` describes, before and after selection."""
+    shift = selection_shift(corpus)
+    if shift is None:
+        raise InputError(
+            "there are no correlations and selection to compare",
+            where=corpus.folder.url,
+            expected="a corpus whose correlate and select are complete",
+            fix="run the pipeline",
+        )
+    return perplexity_correlations.composition(_described(shift.composition, column, corpus), ("before", "kept"))
+
+
+def _correlated(corpus: Corpus, target: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What ``correlate:`` found, of all and of one target; of the first where none is named."""
+    entry = corpus.manifest.stages.get(CORRELATE)
+    if entry is None:
+        raise InputError(
+            "there are no correlations", where=corpus.folder.url, expected="a corpus with a stage `correlate`", fix="add `correlate:`"
+        )
+    by_name = {found["target"]: found for found in entry.totals["targets"]}
+    name = next(iter(by_name)) if target is None else target
+    if name not in by_name:
+        raise InputError(
+            f"no target {name!r}", where=corpus.folder.url, expected="a target of `correlate:`", fix=nearest(name, list(by_name))
+        )
+    return entry.totals, by_name[name]
+
+
+def _described(found: dict[str, list[dict[str, Any]]], column: str, corpus: Corpus) -> list[dict[str, Any]]:
+    if column not in found:
+        raise InputError(
+            f"{column!r} is not described",
+            where=corpus.folder.url,
+            expected=", ".join(found),
+            fix="name it in `describe:` of `correlate:`, and run again",
+        )
+    return found[column]
 
 
 def training(corpus: Corpus, name: str) -> Figure:

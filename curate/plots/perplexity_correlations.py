@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from curate.evidence.interpretation import shown, value_told
 from curate.plots import figures, theme
-from curate.plots.accounts import largest
 from curate.plots.theme import AFTER, BEFORE, GRID, INK, MUTED
 
 MOST_GROUPS = 12  # at either end
@@ -32,10 +32,10 @@ def estimates(histogram: Mapping[str, Sequence[float]], estimator: str) -> Figur
     null = np.asarray(histogram.get("null") or [], np.float64)
     with theme.style():
         fig, axes = theme.figure(230, left=48, right=14, top=26, bottom=42)
-        if len(null):
+        if null.any():
             axes.stairs(null, at, fill=True, color=BEFORE, alpha=0.5, label="permuted results, mean")
         axes.stairs(counts, at, fill=True, color=AFTER, alpha=0.75, label="groups")
-        if len(null):
+        if null.any():
             axes.stairs(null, at, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
         axes.axvline(0, color=MUTED, linewidth=1.2)
         axes.set_ylim(0, 1.06 * max(counts.max(initial=0.0), null.max(initial=0.0), 1.0))
@@ -43,7 +43,8 @@ def estimates(histogram: Mapping[str, Sequence[float]], estimator: str) -> Figur
         axes.yaxis.set_major_formatter(theme.number)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlim(at[0], at[-1])
+        pad = 0.03 * (at[-1] - at[0])
+        axes.set_xlim(at[0] - pad, at[-1] + pad)
         axes.xaxis.set_major_locator(MaxNLocator(6))
         theme.x_axis(axes, theme.number, f"{estimator} of losses with errors")
         axes.grid(axis="y", color=GRID, linewidth=0.8)
@@ -70,14 +71,13 @@ def intervals(best: Sequence[Mapping[str, Any]], worst: Sequence[Mapping[str, An
             colour = AFTER if line["weight"] > 0 else BEFORE
             if line["low"] is not None:
                 axes.hlines(place, line["low"], line["high"], color=colour, linewidth=2.4, alpha=0.6)
-            face = colour if line["settled"] or line["low"] is None else "none"
+            face = "none" if line["low"] is not None and not line["settled"] else colour
             axes.scatter([line["estimate"]], [place], s=34, facecolors=face, edgecolors=colour, linewidths=1.6, zorder=3)
-            said = theme.number(round(line["estimate"], 3))
-            axes.text(1.03, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize=10.5)
+            axes.text(1.03, place, f"{line['estimate']:.3f}", transform=axes.get_yaxis_transform(), va="center", fontsize=10.5)
         axes.axvline(0, color=MUTED, linewidth=1.2, zorder=0)
         for colour, name in ((AFTER, "with weight"), (BEFORE, "without")):
             axes.scatter([], [], s=34, color=colour, label=name)
-        theme.rows(axes, labels)
+        theme.rows(axes, labels or [""])
         axes.set_yticks(places, labels)
         axes.set_ylim(max(rows, 1) - 0.4, -0.6)
         low, high = min([0.0, *ends]), max([0.0, *ends])
@@ -89,6 +89,12 @@ def intervals(best: Sequence[Mapping[str, Any]], worst: Sequence[Mapping[str, An
     return fig
 
 
+def ends(target: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The best groups, and the worst of the others, both from the higher estimate to the lower."""
+    told = {line["group"] for line in target["best"]}
+    return target["best"], sorted((line for line in target["worst"] if line["group"] not in told), key=lambda line: -line["estimate"])
+
+
 def composition(lines: Sequence[Mapping[str, Any]], names: tuple[str, str]) -> Figure:
     """Shares of the text by the values of a column, before and after, the largest in either on top, the rest together.
 
@@ -96,12 +102,10 @@ def composition(lines: Sequence[Mapping[str, Any]], names: tuple[str, str]) -> F
         lines: ``value``, ``before``, ``after``.
         names: what the two are.
     """
-    before, after = sides(lines)
-    return figures.pairs(largest(before, after, MOST_VALUES), largest(after, before, MOST_VALUES), names)
+    return figures.pairs(*sides(shown(lines, MOST_VALUES)), names)
 
 
 def sides(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
     """Value -> share before and after."""
-    named = [("null" if line["value"] is None else str(line["value"]), line) for line in lines]
-    before, after = ({name: float(line[when]) for name, line in named} for when in ("before", "after"))
+    before, after = ({value_told(line["value"]): float(line[when]) for line in lines} for when in ("before", "after"))
     return before, after

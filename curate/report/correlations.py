@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curate.corpus import CORRELATE, Corpus
 from curate.evidence.interpretation import (
     PUBLISHED,
+    has_intervals,
     included_told,
     moved_told,
     settled_told,
+    shown,
     spread_told,
     stability_told,
     times_chance,
@@ -20,13 +23,13 @@ from curate.evidence.interpretation import (
 from curate.plots import perplexity_correlations as drawings
 from curate.plots.theme import share, svg
 from curate.quantities import count
-from curate.report.page import Html, details, figure, joined, section, table, tag
+from curate.report.page import MOST_ROWS, Html, details, figure, joined, section, table, tag
 from curate.report.sections import caption, said_shares
 from curate.selection_shift import QUANTILES, classifier_reports, classifier_told, selection_shift
 
 MOST_OPEN = 3  # targets that are shown without being asked for
 MOST_DRAWN = 40  # targets with drawings; the table of spreads has them all
-WORTH = {"unknown": "not known", "chance": "no more than chance", "small": "small", "wide": "more than chance"}
+WORTH = {"unknown": "Not known", "chance": "No more than chance", "small": "Small", "wide": "More than chance"}
 
 
 def correlations(corpus: Corpus) -> Html | None:
@@ -41,22 +44,29 @@ def correlations(corpus: Corpus) -> Html | None:
         f"set beside the models' errors by {facts['estimator']}. Positive: models that predict a group better make fewer errors. "
         "Weights are of groups; they tell nothing of the quality of a page."
     )
-    notes = [tag("p", note) for note in [*facts["notes"], *_unknown(facts)]]
+    notes = [_paragraph(tag("strong", "Note. "), note) for note in [*facts["notes"], *_unknown(facts)]]
     blocks = []
     for i, target in enumerate(facts["targets"][:MOST_DRAWN]):
         of = f" of {', '.join(target['benchmarks'])}" if len(target["benchmarks"]) > 1 else ""
         title = f"{target['target']}{of}"
         blocks.append(tag("details", tag("summary", title), *_target(i, target, facts), class_="group", open="" if i < MOST_OPEN else None))
-    told = [tag("p", intro, class_="soft"), *notes, _overview(facts), tag("p", f"{_yardstick(facts)} {PUBLISHED}", class_="soft")]
+    told = [tag("p", intro, class_="soft"), *notes, tag("p", _yardstick(facts), " ", PUBLISHED, class_="soft"), _overview(facts)]
     return section("correlations", "Perplexity correlations", *told, *blocks)
+
+
+def _paragraph(*parts: str) -> Html:
+    """Sentences one after another; each is put in by itself, since long texts are cut."""
+    sentences = [piece for part in parts for piece in ([part] if isinstance(part, Html) else re.split(r"(?<=[.:;] )", f"{part} "))]
+    return tag("p", *sentences)
 
 
 def _yardstick(facts: Mapping[str, Any]) -> str:
     if not facts["permutations"]:
         return "Nothing was permuted, so what chance gives is not known."
     return (
-        f"The yardstick is the standard deviation of estimates over groups when results are permuted over models, "
-        f"{facts['permutations']:,} times: a spread up to its upper end is no more than chance, and one below √2 times its mean is small."
+        "The yardstick is the standard deviation of estimates over groups when results are permuted over models, "
+        f"{facts['permutations']:,} times: a spread that not 95 of 100 of them stay below is no more than chance, and one "
+        "below √2 times their mean is small."
     )
 
 
@@ -83,7 +93,7 @@ def _overview(facts: Mapping[str, Any]) -> Html:
                 f"{spread['deviation']:.3f}",
                 f"{null['mean']:.3f}" if null else "",
                 f"{times:.1f}" if times is not None else "",
-                f"{target['n_settled']:,}" if facts["bootstrap"] else "",
+                f"{target['n_settled']:,}" if has_intervals(target) else "",
                 f"{held['n_groups']:,}",
                 f"{held['natural']:.1%}",
             ]
@@ -94,18 +104,23 @@ def _overview(facts: Mapping[str, Any]) -> Html:
 def _target(i: int, target: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Html]:
     """One target in words, drawings and numbers."""
     n_groups, estimator = facts["n_groups"], facts["estimator"]
-    settled = settled_told(target, n_groups, facts["confidence"], facts["bootstrap"], facts["permutations"])
-    told = [spread_told(target, n_groups), settled, included_told(target, facts["filter_ratio"]), stability_told(target)]
-    best, worst = _ends(target)
+    settled = settled_told(target, n_groups, facts["confidence"])
+    spread, rest = spread_told(target, n_groups), [settled, included_told(target, facts["filter_ratio"]), stability_told(target)]
+    best, worst = drawings.ends(target)
     ends = "; ".join(f"{line['group']} {line['estimate']:.3f}" for line in [*best[:3], *worst[-3:]])
+    hollow = "; hollow: the interval holds 0" if has_intervals(target) else ""
     drawn = [
         figure(
-            svg(drawings.estimates(target["histogram"], estimator), f"Histogram of estimates for {target['target']}. {told[0]}", f"{i}-estimates-"),
+            svg(
+                drawings.estimates(target["histogram"], estimator),
+                f"Histogram of estimates for {target['target']}. {spread}",
+                f"{i}-estimates-",
+            ),
             caption("Estimates", "groups; grey: of permuted results"),
         ),
         figure(
             svg(drawings.intervals(best, worst, estimator), f"Groups at either end with intervals: {ends}", f"{i}-intervals-"),
-            caption("Best and worst groups", "hollow: the interval holds 0" if facts["bootstrap"] else ""),
+            caption("Best and worst groups", f"values of {facts['by']}{hollow}"),
         ),
     ]
     moves = []
@@ -113,17 +128,13 @@ def _target(i: int, target: Mapping[str, Any], facts: Mapping[str, Any]) -> list
         before, after = drawings.sides(lines)
         alt = f"Shares of the {facts['unit']} by {column} before and as the weights would have it: {said_shares(before, after)}"
         drawing = svg(drawings.composition(lines, ("before", "expected")), alt, f"{i}-{column}-expected-")
-        drawn.append(figure(drawing, caption(f"By {column}", f"share of the {facts['unit']}, as the weights would have it")))
+        place = len(drawn) if column == "domain" else 1  # flat drawings side by side, then the tall ones
+        drawn.insert(place, figure(drawing, caption(f"By {column}", f"share of the {facts['unit']}, as the weights would have it")))
         moves.append(moved_told(column, lines, "The weights move"))
     numbers = [_groups(best, worst, facts), *_stability(target), *_shares(target["composition"], "expected")]
-    words = [tag("p", part) for part in [*told, *moves] if part]
+    strong = tag("strong", f"{WORTH[verdict(target)]}. ")
+    words = [_paragraph(strong, spread), _paragraph(*(part for part in rest if part)), _paragraph(*moves)]
     return [*words, tag("div", *drawn, class_="grid"), details("The same as numbers", *numbers)]
-
-
-def _ends(target: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The best groups, and the worst of the others, from the higher estimate to the lower."""
-    told = {line["group"] for line in target["best"]}
-    return target["best"], sorted((line for line in target["worst"] if line["group"] not in told), key=lambda line: -line["estimate"])
 
 
 def _groups(best: Sequence[Mapping[str, Any]], worst: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> Html:
@@ -131,7 +142,7 @@ def _groups(best: Sequence[Mapping[str, Any]], worst: Sequence[Mapping[str, Any]
     rows = []
     for line in [*best, *worst]:
         ends = ["" if line[end] is None else f"{line[end]:.3f}" for end in ("low", "high", "p_value")]
-        settled = "" if not facts["bootstrap"] else "yes" if line["settled"] else "no"
+        settled = "" if line["low"] is None else "yes" if line["settled"] else "no"
         shares = [f"{line[name]:.2%}" for name in ("natural", "tau", "weight")]
         again = "" if line["inclusion"] is None else f"{line['inclusion']:.0%}"
         rows.append([line["group"], f"{line['estimate']:.3f}", *ends, settled, *shares, again])
@@ -161,7 +172,7 @@ def _shares(composition: Mapping[str, Sequence[Mapping[str, Any]]], after: str) 
                 f"{line['after']:.2%}",
                 f"{line['after'] / line['before']:.2f}" if line["before"] else "",
             ]
-            for line in lines
+            for line in shown(lines, MOST_ROWS)
         ]
         tables.append(table([column, "before", after, "factor"], rows, caption=f"Shares by {column}"))
     return tables
@@ -173,19 +184,23 @@ def shift(corpus: Corpus) -> Html | None:
     blocks: list[Html] = []
     if found is not None:
         (n_before, n_after), (before, after) = found.n_documents, found.amount
-        said = f"{n_after:,} of {n_before:,} documents were kept, {count(after)} of {count(before)} {found.unit} ({share(after / max(before, 1))})."
+        said = f"{n_after:,} of {n_before:,} documents were kept, {count(after)} of {count(before)} {found.unit}"
+        said += f" ({share(after / max(before, 1))})."
         drawn, words = [], [tag("p", said)]
         for column, lines in found.composition.items():
             alt = f"Shares of the {found.unit} by {column} before and after selection: {said_shares(*drawings.sides(lines))}"
             drawing = svg(drawings.composition(lines, ("before", "kept")), alt, f"{column}-kept-")
             drawn.append(figure(drawing, caption(f"By {column}", f"share of the {found.unit}")))
-            words.append(tag("p", moved_told(column, lines, "The selection moved")))
-        lengths = [[when, *("" if ends is None else f"{n:,}" for n in ends or [0] * 3)] for when, ends in zip(("before", "kept"), found.lengths, strict=True)]
+            words.append(_paragraph(moved_told(column, lines, "The selection moved")))
+        lengths = [
+            [when, *("" if ends is None else f"{n:,}" for n in ends or [0] * 3)]
+            for when, ends in zip(("before", "kept"), found.lengths, strict=True)
+        ]
         heads = ["bytes of a document", *(f"p{q}" for q in QUANTILES)]
         blocks += [*words, tag("div", *drawn, class_="grid"), tag("h3", "Length"), table(heads, lengths, caption="Lengths")]
         blocks.append(details("The same as numbers", *_shares(found.composition, "kept")))
     for name, report in reports.items():
-        blocks.append(joined([tag("h3", f"Classifier {name}"), tag("p", classifier_told(report)), *_inside(report)]))
+        blocks.append(joined([tag("h3", f"Classifier {name}"), _paragraph(classifier_told(report)), *_inside(report)]))
     return section("shift", "What selection did to domain, language and length", *blocks) if blocks else None
 
 

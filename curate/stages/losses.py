@@ -40,6 +40,8 @@ VERSION = 1
 TABLE_STAGE, TABLE_SHARD = stage_of("table"), "all"
 SAMPLE = "sample.arrow"
 MISSING = "missing"
+STAND_IN_STEP = 0.01
+"""By which the losses of models that a rehearsal does not read differ from those of the first."""
 
 
 @dataclass
@@ -47,7 +49,7 @@ class LossesStage(Stage):
     """The table of bits per byte.
 
     Args:
-        rehearse: whether only a plan is made: one page of each group is read, and what comes out means nothing.
+        rehearse: whether only a plan is made: the first model reads one page of each group, and what comes out means nothing.
         options: storage options of fsspec, for a table that is imported.
     """
 
@@ -113,6 +115,19 @@ class LossesStage(Stage):
         models = [{"name": m.name, "family": m.family, "source": m.source, **m.identity} for m in self.models]
         return {"version": VERSION, "sample": self._sampled, "formula": self.settings.formula, "models": models}
 
+    @property
+    def accelerated(self) -> bool:
+        """Whether it computes on a GPU where there is one."""
+        return self.settings.table is None
+
+    @property
+    def longer(self) -> float:
+        """How many times longer it takes in earnest than in a rehearsal: by pages, and by the size of the models."""
+        if self.settings.table is not None:
+            return 1.0
+        sizes = [model.n_bytes for model in self.models]
+        return self.settings.pages * sum(sizes) / max(sizes[0], 1)
+
     def shape(self, run: Run) -> Resources:
         """What one worker occupies: a GPU besides, where models compute on one."""
         own = self.models[0].scorer().resources
@@ -173,7 +188,8 @@ class _Building:
     """One run that reads pages. M models, D groups, P pages."""
 
     def __init__(self, stage: LossesStage, run: Run) -> None:
-        self._stage, self._run, self._models = stage, run, stage.models
+        self._stage, self._run = stage, run
+        self._models = stage.models[:1] if stage.rehearse else stage.models
         made_from = {"version": VERSION, **stage._sampled, "parents": {p: run.fingerprints[p] for p in stage.parents}}
         self._of_sample = fingerprint(made_from)
         self._place = f"{checkpoints_path(stage.name)}/{self._of_sample}"
@@ -313,7 +329,10 @@ class _Building:
         run, settings, stage = self._run, self._stage.settings, self._stage
         run.pending(TABLE_STAGE, [], "none")  # the manifest on disk may still vouch for an earlier one
         losses = {m.name: page_losses.group_losses(run.corpus, m, sample, settings.formula) for m in self._models}
-        described = {m.name: {"family": m.family, "tokenizer": m.tokens, "source": m.source, "weights": m.weights} for m in self._models}
+        if stage.rehearse:
+            (read,) = losses.values()
+            losses = {m.name: read + STAND_IN_STEP * i for i, m in enumerate(stage.models)}
+        described = {m.name: {"family": m.family, "tokenizer": m.tokens, "source": m.source, "weights": m.weights} for m in stage.models}
         chunks = stage._sampled["chunks"]
         card = {
             "origin": "built",

@@ -11,7 +11,7 @@ go, and a result that depends on either could not be reproduced.
 """
 
 from curate.testing.document_mixers import check_document_mixer
-from curate.testing.mixers import check_mixer, sample_domains
+from curate.testing.mixers import check_mixer, sample_domains, sample_weights
 from curate.testing.scorers import ODD_TEXTS, check_scorer, sample_documents
 
-__all__ = ["ODD_TEXTS", "check_document_mixer", "check_mixer", "check_scorer", "sample_documents", "sample_domains"]
+__all__ = ["ODD_TEXTS", "check_document_mixer", "check_mixer", "check_scorer", "sample_documents", "sample_domains", "sample_weights"]

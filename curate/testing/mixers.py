@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.correlation.weights import BY, FILTER_RATIO
+from curate.correlation.weights import SCHEMA as WEIGHTS
 from curate.errors import CurateError
 from curate.mixers.mixer import Mixer, Mixture
 
@@ -17,18 +19,43 @@ def sample_domains() -> pa.Table:
     return _domains(["books", "code", "web"], [900, 6_000, 40_000])
 
 
+def sample_weights(groups: list[str], by: str = "domain", target: str = "sample") -> pa.Table:
+    """Weights as ``correlate:`` makes them: estimates that fall from group to group, the first half with weight; the last unsettled."""
+    n = len(groups)
+    estimates = [0.9 - 1.2 * i / max(n - 1, 1) for i in range(n)]
+    half = -(-n // 2)
+    columns: dict[str, list[object]] = {
+        "target": [target] * n,
+        "group": list(groups),
+        "estimate": list(estimates),
+        "low": [e - 0.1 for e in estimates],
+        "high": [e + 0.1 if i < n - 1 else 0.5 for i, e in enumerate(estimates)],
+        "p_value": [0.05] * n,
+        "settled": [i < n - 1 for i in range(n)],
+        "n_models": [12] * n,
+        "natural": [1 / n] * n,
+        "tau": [2 / n] * n,
+        "weight": [1 / half if i < half else 0.0 for i in range(n)],
+        "included": [i < half for i in range(n)],
+        "inclusion": [1.0 if i < half else 0.0 for i in range(n)],
+    }
+    return pa.table(columns, schema=WEIGHTS.with_metadata({BY: by.encode(), FILTER_RATIO: b"0.5"}))
+
+
 def check_mixer(mixer: Mixer, table: pa.Table | None = None, evidence: pa.Table | None = None) -> None:
     """Raise AssertionError unless the mixer keeps the contract of ``curate.mixers.mixer``.
 
     Args:
         mixer: as built.
         table: domains it can mix, all with a positive amount; None for its own ``names()``, or ``sample_domains()``.
-        evidence: what it reads besides, None for nothing.
+        evidence: what it reads besides; None for nothing, or for ``sample_weights`` of the domains where it reads weights.
     """
     mixer.check()
     if table is None:
         names = list(mixer.names())
         table = _domains(names, [1_000 * 3**i for i in range(len(names))]) if names else sample_domains()
+    if evidence is None and mixer.reads_weights() is not None:
+        evidence = sample_weights(table["domain"].to_pylist())
     before, proportions_D = table.to_pydict(), _simplex(mixer, table, evidence, "simplex")
     again_D = _simplex(mixer, table, evidence, "pure")
     assert np.array_equal(proportions_D, again_D), f"pure: the same table gave {proportions_D}, then {again_D}"
