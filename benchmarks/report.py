@@ -58,7 +58,7 @@ def page(held: dict[str, Any]) -> str:
 
 
 ORDER = [
-    *("ingest", "fasttext", "page_classifier", "ngram", "bits_per_byte", "tokens", "filters", "dedup", "static_embedding"),
+    *("ingest", "fasttext", "page_classifier", "correlations", "ngram", "bits_per_byte", "tokens", "filters", "dedup", "static_embedding"),
     *("embedding", "clusters", "contamination", "assignment", "kmeans", "emit", "stream", "engine", "memory", "mixing", "samplemix"),
 ]
 

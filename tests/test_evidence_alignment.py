@@ -69,7 +69,7 @@ def test_models_are_set_side_by_side_by_name(tmp_path):
     groups, losses_ND = kept_losses(aligned)
     assert groups == ["g0", "g1", "g2"] and aligned.groups.to_pylist() == groups and aligned.is_complete
     np.testing.assert_array_equal(losses_ND, [COMPLETE["a"], COMPLETE["b"], COMPLETE["c"]])
-    assert aligned.notes == ["only 3 models: intervals are wide", "3 models are of 2 families; more than one: kin 2"]
+    assert aligned.notes == ["3 models are of 2 families; more than one: kin 2"]
     assert aligned.dropped_models == {} and aligned.dropped_groups == {}
 
 

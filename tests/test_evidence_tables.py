@@ -192,6 +192,14 @@ def test_csv_in_all_its_forms(tmp_path):
         assert imported_models(Losses(table=str(tmp_path / name))) == table.models
 
 
+def test_lines_within_names_may_fall_on_the_end_of_a_block(tmp_path, monkeypatch):
+    monkeypatch.setattr("curate.evidence.matrix_files.BLOCK_BYTES", 64)
+    groups = [f"{'line ' * (i % 5)}\n{i}" for i in range(100)]
+    table = imported(tmp_path, csv_of(groups, ["m"], np.arange(100.0)[None]))
+    assert whole(table)[0] == groups
+    np.testing.assert_array_equal(whole(table)[1], np.arange(100.0)[None])
+
+
 def test_a_table_may_lie_anywhere(tmp_path):
     import fsspec
 

@@ -22,7 +22,7 @@ from benchmarks.experiments.rank_prediction_report import MEANS, SHOWN, report
 from benchmarks.experiments.rank_prediction_tables import ModelTable
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs/methods/perplexity_correlations_ranks.part.md"
+PAGE = ROOT / "docs/methods/perplexity_correlations.md"
 SHARED = ROOT.parent / "shared/data"
 needs_data = pytest.mark.skipif(not (SHARED / "tables").is_dir(), reason="no shared/data/tables beside the repository")
 

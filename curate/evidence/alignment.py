@@ -269,8 +269,6 @@ def _left_out(aligned: Aligned) -> list[str]:
 def _odd(aligned: Aligned, looked: _Looked, keep_D: np.ndarray) -> list[str]:
     """What makes evidence weaker than its size."""
     notes = []
-    if len(aligned.models) < FEW:
-        notes.append(f"only {len(aligned.models)} models: intervals are wide")
     same: dict[tuple[str, bytes], list[str]] = {}
     for fingerprint, name, errors_B in zip(looked.prints, aligned.models, aligned.errors_NB, strict=True):
         same.setdefault((fingerprint, np.where(np.isnan(errors_B), np.nan, errors_B + 0.0).tobytes()), []).append(name)

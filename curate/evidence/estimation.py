@@ -36,6 +36,7 @@ BLOCK_GROUPS = 16_384
 REPLICATE_BYTES = 256 << 20
 SHOWN_PERMUTATIONS = 20
 LEVEL = 0.05
+MOST_PARTS = 64
 _SEED_OF_DIRECTION = 0
 
 
@@ -178,6 +179,7 @@ class _Sure:
     def __init__(self, families_N: Sequence[str], errors_NT: np.ndarray, settings: Correlate, seed: int) -> None:
         self._families_N, self._errors_NT, self._settings, self._seed = np.array(families_N), errors_NT, settings, seed
         self._parts: dict[bytes, tuple[Bootstrap | None, Permutations | None]] = {}
+        self._n_parts = 0
         self.notes: list[str] = []
         if settings.bootstrap and len(set(families_N)) < 2:
             self.notes.append("all models are of one family: there are no intervals")
@@ -207,6 +209,10 @@ class _Sure:
         """What resamples these models, made once."""
         key = models_N.tobytes() + targets.tobytes()
         if key not in self._parts:
+            self._n_parts += 1
+            if len(self._parts) == MOST_PARTS:
+                # Cells missing here and there make as many parts as groups: those made first go first.
+                del self._parts[next(iter(self._parts))]
             s, errors, families = self._settings, self._errors_NT[np.ix_(models_N, targets)], self._families_N[models_N].tolist()
             has_both = s.bootstrap and len(set(families)) > 1
             bootstrap = Bootstrap(errors, families, s.estimator, s.ties, s.bootstrap, self._seed) if has_both else None
@@ -219,7 +225,7 @@ class _Sure:
     def null_deviation(self) -> list[dict[str, float]] | None:
         """How far estimates of permuted results spread over groups, by target; None where cells are missing or nothing was permuted."""
         made = [permutations for _, permutations in self._parts.values()]
-        if len(made) != 1 or made[0] is None:
+        if self._n_parts != 1 or made[0] is None:
             return None
         spread = made[0].spread()
         return [
