@@ -9,15 +9,24 @@ from typing import Any
 import causal_models
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from published_correlations import BENCHMARKS, PUBLISHED
 
 from curate.corpus import Corpus
 from curate.correlation import estimate, linear
 from curate.correlation.weights import SCHEMA, by_of, filter_ratio_of
 from curate.errors import ConfigError, CurateError, InfeasibleMixtureError, InputError
-from pipelines import CI_SMALL, configuration, curate, made_when, pipeline, real_configuration, run, write_yaml
+from curate.evidence.benchmark_results import read_benchmarks
+from curate.evidence.estimation import find_weights
+from curate.evidence.findings import Known
+from curate.evidence.imported_losses import import_losses
+from curate.evidence.settings import Correlate
+from curate.storage import Folder
+from pipelines import CI_SMALL, SHARED, configuration, curate, made_when, pipeline, real_configuration, run, write_yaml
 
+TABLES = SHARED / "data/tables/perplexity_correlations"
 DOMAINS = ("books", "forum", "news", "science", "web")
 MODELS = [f"model-{i:02d}" for i in range(12)]
 SMALL = {"dim": 8, "bucket": 2_000, "epoch": 3}
@@ -286,3 +295,33 @@ def test_the_whole_path_on_real_pages(tmp_path: Path) -> None:
     done = curate("show", str(tmp_path / "output"), "--verify")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "output/evidence/bits_per_byte/README.md").read_text().startswith("---\n")
+
+
+@pytest.mark.skipif(not TABLES.is_dir(), reason=f"the published tables are absent: no {TABLES}")
+def test_published_tables_come_to_the_published_lists(tmp_path: Path) -> None:
+    """As a user imports them: names that are pairs of family and model, titles with line ends, errors far above 1."""
+    settings = Correlate.model_validate(
+        {
+            "losses": {"table": str(TABLES / "bpb_quality_articles.csv")},
+            "benchmarks": [{"path": str(TABLES / "error.csv"), "values": "error"}],
+            "targets": BENCHMARKS,
+            "grouped": "mean",
+            "bootstrap": 10,
+            "permutations": 10,
+        }
+    )
+    table = import_losses(settings.losses, Folder(str(tmp_path)))
+    results = read_benchmarks(settings.benchmarks, table.models)
+    groups = pa.array(sorted(table.groups.to_pylist()))
+    ones = pa.array(np.ones(len(groups), np.int64))
+    amounts = pa.table({"group": groups, "domain": pa.array(["text"] * len(groups)), "n_documents": ones, "amount": ones})
+    found = find_weights(table, results, settings, Known(groups, np.ones(len(groups)), amounts, "bytes"), 0)
+    assert (len(found.facts["models"]), found.facts["n_groups"], found.facts["n_families"]) == (90, 263, 39)
+    rows = table.groups.to_pylist()
+    for target, members in BENCHMARKS.items():
+        of_target = found.weights.filter(pc.equal(found.weights["target"], target))
+        best = of_target.take(pc.sort_indices(of_target, [("estimate", "descending")])).slice(0, 10)
+        places = {rows.index(name) for name in best["group"].to_pylist()}
+        assert len(places & PUBLISHED[target]) >= (10 if members[0].startswith("lambada") else 9), target
+        assert sum(of_target["weight"].to_pylist()) == pytest.approx(1)
+    assert any("Amber" in note for note in found.facts["notes"])

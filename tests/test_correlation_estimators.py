@@ -12,6 +12,7 @@ import perplexity_correlations.estimation as package
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from published_correlations import BENCHMARKS, PUBLISHED
 from scipy import stats
 
 from curate.correlation import Estimator, estimate, estimate_pairwise, group_benchmarks, leave_one_out, stability
@@ -29,23 +30,6 @@ PACKAGE: dict[Estimator, Callable[..., np.ndarray]] = {
     "sign_cdf": package.sign_cdf,
     "sign_sign": package.sign_sign,
     "spearman": package.spearmanr,
-}
-# Rows of the published table of 263 articles with the ten largest estimates for each target, as published together with
-# the published errors. (The authors' repository also holds lists from other errors, of 7,725 chunks instead of 7,736.)
-PUBLISHED = {
-    "lambada": {2, 49, 69, 91, 99, 107, 143, 255, 258, 260},
-    "lambada_de": {2, 49, 69, 91, 99, 106, 107, 255, 258, 260},
-    "lambada_es": {69, 99, 127, 128, 129, 130, 143, 255, 258, 260},
-    "lambada_fr": {49, 69, 99, 127, 128, 130, 143, 255, 258, 260},
-    "lambada_it": {2, 49, 69, 91, 99, 107, 143, 255, 258, 260},
-    "arc_easy": {9, 39, 67, 96, 121, 127, 135, 157, 177, 220},
-    "piqa": {27, 50, 79, 83, 97, 99, 120, 121, 143, 258},
-    "sciq": {93, 95, 120, 121, 134, 135, 151, 157, 171, 233},
-}
-BENCHMARKS = {
-    "lambada": ["lambada_openai", "lambada_standard"],
-    **{f"lambada_{language}": [f"lambada_openai_mt_{language}"] for language in ("de", "es", "fr", "it")},
-    **{name: [name] for name in ("arc_easy", "piqa", "sciq")},
 }
 EXAMPLE = np.array([[1.0, 2], [2, 1], [3, 4], [4, 3]])
 seeds = st.integers(0, 2**32 - 1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
 
 from curate.correlation import Estimator, GroupedBy, Projection, Ties
 
@@ -35,6 +35,11 @@ class ModelEntry(_Strict):
     revision: str | None = Field(None, description="commit, tag or branch on the hub")
     tokenizer: str | None = Field(None, description="folder of its tokenizer, where it lies elsewhere")
     start: str = Field("auto", description="token that windows begin with, as for bits_per_byte")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """A path alone will do."""
+        return {"anyOf": [{"type": "string"}, handler(core_schema)]}
 
 
 class Chunks(_Strict):
