@@ -14,9 +14,9 @@ import pyarrow as pa
 from curate import documents, registry, selection
 from curate.config import SIGNATURES, Mix, PipelineConfig
 from curate.corpus import DEDUP, DUPLICATE, split_name
+from curate.correlation.weights import check_target
 from curate.dedup import VERDICTS, Dedup, better_end
 from curate.errors import ConfigError, CurateError, nearest
-from curate.evidence.settings import Correlate
 from curate.ingest.sources import extras_schema
 from curate.mixers.document_mixer import DocumentMixer
 from curate.mixers.mixer import AnyMixer
@@ -64,7 +64,7 @@ def build(
     for name in _in_order(scorers, correlate[-1].reads if correlate else ()):
         scorer, sample = scorers[name], scorers[name].sample()
         if (by := scorer.reads_weights()) is not None:
-            _check_weights(f"score.{name}", by, config.correlate)
+            _check_weights(f"score.{name}", by, getattr(scorer, "target", None), correlate)
             for stage in correlate:
                 add(stage)
         _require(f"score.{name}", scorer.inputs, known)
@@ -95,7 +95,7 @@ def build(
     if isinstance(mixer, DocumentMixer):
         _check_mixed(mixer, known)
     elif (by := mixer.reads_weights()) is not None:
-        _check_weights("mix", by, config.correlate)
+        _check_weights("mix", by, getattr(mixer, "target", None), correlate)
     add(MixStage(config.mix, mixer, length, bool(rules), config.seed))
     add(_emit(config, scorers, known, length))
     return stages
@@ -128,19 +128,22 @@ def _correlate(
     return losses, correlate
 
 
-def _check_weights(where: str, by: str, settings: Correlate | None) -> None:
-    """Whoever reads weights of groups finds them, and they are of the groups it knows."""
-    if settings is None:
+def _check_weights(where: str, by: str, target: str | None, stages: tuple[LossesStage, CorrelateStage] | tuple[()]) -> None:
+    """Whoever reads weights of groups finds them, they are of the groups it knows, and there are some for its target."""
+    if not stages:
         raise ConfigError(
             "there are no weights of groups to read", where=where, expected="a section `correlate:`", fix="add it; see docs/pipelines.md"
         )
-    if by != settings.losses.by:
+    correlate = stages[1]
+    made_by = correlate.settings.losses.by
+    if by != made_by:
         raise ConfigError(
-            f"it reads weights of {by!r}, and `correlate:` makes them of {settings.losses.by!r}",
+            f"it reads weights of {by!r}, and `correlate:` makes them of {made_by!r}",
             where=where,
-            expected=f"`by: {settings.losses.by}`, or another `correlate.losses.by`",
-            fix=f"let both name the same column: {by!r} or {settings.losses.by!r}",
+            expected=f"`by: {made_by}`, or another `correlate.losses.by`",
+            fix=f"let both name the same column: {by!r} or {made_by!r}",
         )
+    check_target(correlate.targets, target, where)
 
 
 def _signatures(config: Dedup | None) -> dict[str, ScorerSpec]:

@@ -208,6 +208,13 @@ def test_what_cannot_be_is_refused_before_work(raw: Path, tmp_path: Path) -> Non
         pipeline(without(losses=correlate["losses"] | {"by": "site"})).check()
     with pytest.raises(ConfigError, match="arc"):
         pipeline(without(targets={"arc": ["arc"]})).check()
+    for members, says in (([], "names no benchmark"), (["qa", "qa"], "a benchmark twice")):
+        with pytest.raises(ConfigError, match=says):
+            pipeline(without(targets={"t": members})).check()
+    with pytest.raises(ConfigError, match="no results of 'both'"):
+        pipeline(without(confirmed=["both"])).check()
+    with pytest.raises(ConfigError, match="no model 'x'"):
+        pipeline(without(losses=correlate["losses"] | {"families": {"x": "y"}})).check()
     with pytest.raises(ConfigError, match="no weights of groups"):
         pipeline({k: v for k, v in config.items() if k != "correlate"}).check()
     with pytest.raises(ConfigError, match="exactly one of"):
@@ -220,6 +227,34 @@ def test_what_cannot_be_is_refused_before_work(raw: Path, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="model-03"):
         pipeline(without(benchmarks=[{"path": str(tmp_path / "evidence/renamed.csv"), "values": "error"}])).check()
     assert not (tmp_path / "output").exists()
+
+
+def test_a_result_of_no_target_may_be_missing(raw: Path, tmp_path: Path) -> None:
+    config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
+    results = tmp_path / "evidence/error.csv"
+    with results.open("a") as file:
+        file.write("rest,0.5" + "," * 11 + "\n")
+    pipeline(config).check()
+    config["correlate"]["targets"] = {}
+    with pytest.raises(InputError, match="results of 11 models are missing"):
+        pipeline(config).check()
+
+
+def test_described_columns_may_have_any_name(tmp_path: Path) -> None:
+    """An extra that is called as a column of the account is no group."""
+    lines = [{"text": f"Text {i} " + "word " * 30, "group": "ab"[i % 2], "amount": "xyz"[i % 3]} for i in range(60)]
+    for domain in DOMAINS:
+        (tmp_path / "raw" / domain).mkdir(parents=True)
+        (tmp_path / "raw" / domain / "a.jsonl").write_text("\n".join(json.dumps(line | {"text": domain + line["text"]}) for line in lines))
+    config = correlated(tmp_path / "raw", tmp_path / "output", tmp_path / "evidence")
+    config["ingest"]["sources"][0]["extras"] = {"group": {"type": "string"}, "amount": {"type": "string"}}
+    config["correlate"]["describe"] = ["group", "amount"]
+    (target,) = run(config | {"mix": {"use": "natural"}}).manifest.stages["correlate"].totals["targets"]
+    told = {name: sorted(line["value"] for line in lines) for name, lines in target["composition"].items()}
+    assert told == {"domain": list(DOMAINS), "group": ["a", "b"], "amount": ["x", "y", "z"]}
+    for lines in target["composition"].values():
+        for when in ("before", "after"):
+            assert sum(line[when] for line in lines) == pytest.approx(1)
 
 
 def test_groups_that_hold_too_little_are_refused_with_what_is_missing(raw: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from scipy import stats
 
 from curate.correlation import Bootstrap, Estimator, Permutations, describe_spread, estimate, interval, inverted
 from curate.correlation.bootstrap import family_copies
+from curate.correlation.direction import MeanLosses, mean_ranks
 from curate.correlation.permutations import permutations
 from curate.errors import InputError
 
@@ -215,34 +216,40 @@ def test_accuracies_passed_as_errors_are_suspected() -> None:
     losses = random.random((30, 8)) + 2 * random.random((30, 1))
     errors = losses.mean(axis=1) + 0.3 * random.random(30)
     targets = np.stack([errors, 1 - errors, np.full(30, 0.5), np.where(np.arange(30) < 12, np.nan, -errors)], axis=1)
-    found = inverted(losses, targets)
-    assert [suspicion.target for suspicion in found.suspicious] == [1, 3]
-    assert found.constant == [2]
-    assert found.suspicious[0].correlation == pytest.approx(stats.spearmanr(losses.mean(axis=1), 1 - errors).statistic)
-    assert found.suspicious[0].p_value == 1 / 10_000
-    assert inverted(losses.mean(axis=1), targets) == found
+    found = inverted(losses.mean(axis=1), targets)
+    assert [suspicion.target for suspicion in found] == [1, 3]
+    assert found[0].correlation == pytest.approx(stats.spearmanr(losses.mean(axis=1), 1 - errors).statistic)
+    assert found[0].p_value == 1 / 10_000
 
 
 def test_direction_of_few_models_is_exact() -> None:
     mean, errors = np.arange(5.0), np.array([0.5, 0.4, 0.3, 0.1, 0.2])
     as_low = sum(np.dot(mean, order) <= np.dot(mean, errors) + 1e-12 for order in all_orders(errors))
     found = inverted(mean, errors[:, None])
-    assert found.suspicious[0].p_value == as_low / 120
-    assert not inverted(np.arange(3.0), np.array([[3.0], [2.0], [1.0]])).suspicious, "1 of 6 orders is no evidence"
-    assert not inverted(mean, 1 - errors[:, None]).suspicious
+    assert found[0].p_value == as_low / 120
+    assert not inverted(np.arange(3.0), np.array([[3.0], [2.0], [1.0]])), "1 of 6 orders is no evidence"
+    assert not inverted(mean, 1 - errors[:, None])
 
 
 def test_a_target_without_a_direction_is_suspected_as_often_as_the_level_says() -> None:
     random = np.random.default_rng(12)
     found = inverted(random.random(25), random.random((25, 200)))
-    assert 2 <= len(found.suspicious) <= 20
+    assert 2 <= len(found) <= 20
 
 
 def test_models_that_lack_dear_groups_are_not_taken_for_better() -> None:
     skill = np.arange(8.0)
     losses = skill[:, None] + np.array([0, 100, 50, 20.0])
     losses[5:, 1] = np.nan
-    assert inverted(losses, -skill[:, None]).suspicious[0].correlation == pytest.approx(-1)
+    means = MeanLosses(8)
+    for start in (0, 2):
+        means.add(losses[:, start : start + 2])
+    assert inverted(means.mean(), -skill[:, None])[0].correlation == pytest.approx(-1)
+
+
+def test_all_targets_as_one_are_mean_ranks() -> None:
+    errors = np.array([[0.1, 5.0, np.nan], [0.3, 1.0, np.nan], [0.2, np.nan, np.nan], [np.nan, np.nan, np.nan]])
+    np.testing.assert_allclose(mean_ranks(errors), [(0.5 / 3 + 1.5 / 2) / 2, (2.5 / 3 + 0.5 / 2) / 2, 1.5 / 3, np.nan])
 
 
 @given(seeds)

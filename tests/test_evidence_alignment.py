@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import InputError
-from curate.evidence.alignment import Aligned, align
+from curate.evidence.alignment import Aligned, align, check_before_losses
 from curate.evidence.benchmark_results import BenchmarkResults, read_benchmarks
 from curate.evidence.imported_losses import import_losses
 from curate.evidence.loss_table import LossTable, write_loss_table
@@ -117,6 +117,27 @@ def test_missing_cells_are_refused_with_what_each_policy_keeps(tmp_path):
         align(table(tmp_path, HOLES), results_of({**FULL, "c": [NAN, 0.5]}))
     assert "missing results: 1, of 1 model: 'c' (1)" in caught.value.what
     assert "drop_models keeps 2 models" in caught.value.fix and "drop_domains is out of question" in caught.value.fix
+
+
+def test_what_results_lack_is_told_before_losses_are_made(tmp_path):
+    names = list(FULL)
+    check_before_losses(names, results_of(FULL), "refuse")
+    lacking = results_of({**FULL, "c": [NAN, 0.5]})
+    for missing in ("refuse", "drop_domains"):
+        with pytest.raises(InputError, match=r"results of 1 model are missing: 'c' \(1\)") as caught:
+            check_before_losses(names, lacking, missing)
+        assert "drop_models, which keeps 4 of 5 models" in caught.value.fix and "r.csv" in caught.value.where
+    check_before_losses(names, lacking, "drop_models")
+    few = results_of({name: [NAN, 0.5] if name in "abc" else row for name, row in FULL.items()})
+    check_before_losses(names, few, "pairwise")
+    with pytest.raises(InputError, match="2 models left; 3 went: something missing"):
+        check_before_losses(names, few, "drop_models")
+
+
+def test_missing_results_alone_are_of_the_results(tmp_path):
+    with pytest.raises(InputError) as caught:
+        align(table(tmp_path, {name: [1.0, 2.0] for name in FULL}), results_of({**FULL, "c": [NAN, 0.5]}))
+    assert "r.csv" in caught.value.where
 
 
 def test_models_may_go(tmp_path):

@@ -192,6 +192,36 @@ def test_csv_in_all_its_forms(tmp_path):
         assert imported_models(Losses(table=str(tmp_path / name))) == table.models
 
 
+@pytest.mark.parametrize("before", ["\n", "\n\n", "\r\n"])
+def test_empty_lines_may_come_first(tmp_path, before):
+    (tmp_path / "t.csv").write_text(f'{before}"do\nmain",a,b\nx,1,2\n')
+    assert whole(import_losses(Losses(table=str(tmp_path / "t.csv")), Folder(str(tmp_path))))[1].tolist() == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("n_pages", ["99999999999999999999", "-1", "0.5"])
+def test_amounts_that_are_none_are_told(tmp_path, n_pages):
+    (tmp_path / "t.csv").write_text(f"domain,n_pages,a\nx,{n_pages},1\n")
+    with pytest.raises(InputError, match="no whole number"):
+        import_losses(Losses(table=str(tmp_path / "t.csv")), Folder(str(tmp_path)))
+
+
+@pytest.mark.parametrize("path", ["nowhere://a/b.csv", "s3://a/b.csv", f"/{'x' * 5000}.csv"])
+def test_what_is_out_of_reach_is_told(path):
+    with pytest.raises(InputError, match=r"cannot be read|no such table"):
+        imported_models(Losses(table=path))
+
+
+def test_what_settings_say_of_a_table_is_checked_by_its_header(tmp_path):
+    (tmp_path / "t.csv").write_text("domain,a\nx,1\n")
+    with pytest.raises(ConfigError, match="no model 'b'"):
+        imported_models(Losses(table=str(tmp_path / "t.csv"), families={"b": "c"}))
+    import_losses(Losses(table=str(tmp_path / "t.csv")), Folder(str(tmp_path)))
+    for wrong, says in (({"by": "site"}, "not of 'site'"), ({"id": "a"}, "not in 'a'")):
+        with pytest.raises(ConfigError, match=says):
+            imported_models(Losses(table=str(tmp_path / "table.parquet"), **wrong))
+    assert imported_models(Losses(table=str(tmp_path / "table.parquet"), id="group")) == ["a"]
+
+
 def test_lines_within_names_may_fall_on_the_end_of_a_block(tmp_path, monkeypatch):
     monkeypatch.setattr("curate.evidence.matrix_files.BLOCK_BYTES", 64)
     groups = [f"{'line ' * (i % 5)}\n{i}" for i in range(100)]

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.errors import ConfigError, CurateError, InputError
-from curate.evidence.benchmark_results import BenchmarkResults, read_benchmarks, result_files
+from curate.evidence.benchmark_results import BenchmarkResults, read_benchmarks
+from curate.evidence.result_files import result_files
 from curate.evidence.settings import Benchmarks
 from pipelines import SHARED
 
@@ -177,6 +178,53 @@ def test_what_is_no_result_file_is_refused(tmp_path, text, says):
     assert says in error.what and "r.json" in error.where
 
 
+@pytest.mark.parametrize(
+    ("more", "n_results"),
+    [
+        ({"group_subtasks": ["arc_easy"]}, 2),
+        ({"groups": 3}, 2),
+        ({"higher_is_better": ["acc"]}, 2),
+        ({"higher_is_better": {"arc_easy": 1}}, 2),
+    ],
+)
+def test_odd_files_are_read_as_far_as_they_go(tmp_path, more, n_results):
+    assert len(cells(read(result_file(tmp_path / "r.json", **more), metric="acc"))) == n_results
+
+
+def test_odd_values_are_refused(tmp_path):
+    assert "inf is no accuracy" in refusal(result_file(tmp_path / "r.json", results={"t": {"acc,none": 10**400}})).what
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    assert "no JSON" in refusal(tmp_path / "deep.json").what
+    path = result_file(tmp_path / "named.json", model_name=["o/m"])
+    assert cells(read(path, metric="acc")), "pretrained= says it"
+
+
+@pytest.mark.parametrize("path", ["nowhere://a/b.csv", "s3://a/b.json", f"/{'x' * 5000}.csv"])
+def test_what_is_out_of_reach_is_told(path):
+    assert refusal(path).what.startswith("benchmark results cannot be listed")
+
+
+def test_keys_that_would_do_nothing_are_refused(tmp_path):
+    (tmp_path / "t.csv").write_text("task,a,b\nx,0.5,0.25\n")
+    assert "`metric: acc`" in refusal(tmp_path / "t.csv", metric="acc").what
+    assert "`id: task`" in refusal(result_file(tmp_path / "r.json"), metric="acc", id="task").what
+
+
+def test_a_column_of_words_is_left_out_of_a_table_of_benchmarks(tmp_path):
+    (tmp_path / "t.csv").write_text("task,a,kind,b\nx,0.5,reading,0.25\n")
+    results = read(tmp_path / "t.csv")
+    assert cells(results) == {("a", "x"): 0.5, ("b", "x"): 0.75}
+    assert results.notes == ["t.csv: 1 column without numbers left out: 'kind'"]
+    (tmp_path / "t.csv").write_text("task,a,b\nx,0.5,high\n")
+    assert "'high' is no number" in refusal(tmp_path / "t.csv").what
+
+
+def test_row_numbers_are_no_benchmark(tmp_path):
+    pd.DataFrame({"model": ["a", "b"], "x": [0.5, 0.25]}).to_csv(tmp_path / "t.csv")
+    assert "column 1 has no name" in refusal(tmp_path / "t.csv", "error", id="model").what
+    assert len(cells(read(tmp_path / "t.csv", "error", id="model", tasks=["x"]))) == 2
+
+
 def test_several_entries_make_one_matrix(tmp_path):
     path = str(result_file(tmp_path / "r.json"))
     (tmp_path / "t.csv").write_text("benchmark,o/m,a\npiqa,0.5,\nsciq,,0.125\n")
@@ -188,9 +236,12 @@ def test_several_entries_make_one_matrix(tmp_path):
     results = read_benchmarks(entries, ["o/m", "a"])
     assert results.models == ("a", "o/m") and results.names_B == ("arc_easy", "lambada_openai", "piqa", "sciq")
     np.testing.assert_array_equal(results.errors_NB, [[np.nan, np.nan, np.nan, 0.125], [0.75, 12.5, 0.5, np.nan]])
-    results.check_targets({"t": ["piqa", "sciq"]})
+    np.testing.assert_array_equal(results.of_targets({"t": ["sciq", "piqa"]}).errors_NB, results.errors_NB[:, 2:])
+    assert results.of_targets({}) is results
     with pytest.raises(ConfigError, match="no results of 'pipa'"):
-        results.check_targets({"t": ["pipa"]})
+        results.of_targets({"t": ["pipa"]})
+    with pytest.raises(ConfigError, match="no results of 't'"):
+        results.check_confirmed(["piqa", "t"])
 
 
 @settings(max_examples=25, deadline=None)

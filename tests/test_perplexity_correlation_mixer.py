@@ -128,3 +128,21 @@ def test_linear_shares_are_what_a_solver_of_linear_programs_finds(rows: list[tup
     assert solved.success
     assert float(theta @ np.array(list(found.values()))) == pytest.approx(-solved.fun, abs=1e-7)
     assert (np.array(list(found.values())) <= tau + 1e-9).all()
+
+
+def test_what_is_left_by_natural_shares_goes_to_the_nearest() -> None:
+    """Half is natural. Of the other half, (0.5, 0.1) less 0.05 each is nearest; the shares of all would be nearest to (1, 0.2)."""
+    found = shares(
+        PerplexityCorrelation(projection="l2", unsettled="natural", filter_ratio=0.5),
+        domains({"a": 25, "b": 25, "c": 50}),
+        evidence({"a": 0.5, "b": 0.1, "c": 0.3}, unsettled=("c",)),
+    )
+    assert found == pytest.approx({"a": 0.45, "b": 0.05, "c": 0.5})
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=12))
+def test_an_empty_domain_beside_unsettled_ones_gets_nothing(amounts: list[int]) -> None:
+    """Whatever rounding leaves of natural shares that sum to 1."""
+    table = {f"d{i}": n for i, n in enumerate(amounts)} | {"empty": 0}
+    found = shares(PerplexityCorrelation(unsettled="natural"), domains(table), evidence(dict.fromkeys(table, 0.5), unsettled=tuple(table)))
+    assert found == pytest.approx({name: n / sum(amounts) for name, n in table.items()})

@@ -1,9 +1,9 @@
 """Does choosing pages by other models' losses help? Judges trained here, their losses, and proxies trained on what is chosen.
 
 ``python -m benchmarks.experiments.perplexity_correlations --data ../shared/data`` first trains the judges
-(``perplexity_correlations_models``), then runs a cell for each seed; some three hours of one core. The seed draws the pool (pages
-of all domains, with the noisy, foreign and programming ones), the pages that judges read, and all initial weights; the arms of a
-cell share it and their budget, so their differences are paired. The report is in ``perplexity_correlations_report``.
+(``perplexity_correlations_models``), lets them read, and runs a cell for each seed; some two hours of one core. The seed draws the
+pool (pages of all domains, with the noisy, foreign and programming ones), what classifiers learn from, and all initial weights; the
+arms of a cell share it and their budget, so their differences are paired. The report is in ``perplexity_correlations_report``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from benchmarks.experiments.perplexity_correlations_pages import DOMAINS, drawn,
 from benchmarks.experiments.perplexity_correlations_report import ARMS, CORPUS, TARGET, TARGET_BENCHMARKS
 from benchmarks.experiments.proxies import emitted, trained_on
 from curate import Pipeline
+from curate.corpus import EVIDENCE_TABLE, LOSSES_FOLDER
 from curate.proxy import Training
 from curate.tokenization import Tokenizer
 
@@ -34,17 +35,39 @@ POOL_BYTES, HELD_OUT_BYTES = 550_000, 45_000
 KEPT = 0.2
 """Share of the pool's tokens that every arm is trained on."""
 PAGES = 10
-"""That judges read of each group; groups of fewer are folded into their domain's others."""
+"""That judges read of each group."""
 CLASSIFIER_BYTES = 2_000_000
 ITEMS = 80
 QUESTIONS = 3000
-HELD_OUT_SEED = 20_260_301
+HELD_OUT_SEED, EVIDENCE_SEED = 20_260_301, 0
 RESULTS = Path(__file__).with_suffix(".csv")
 
 
 def prepare(data: Path, scratch: Path) -> None:
-    """The judges and their results."""
+    """The judges and their results, and their losses on ten pages of each group, which all cells import."""
     laboratory.run(data, scratch / "models", 1)
+    folder = scratch / "evidence"
+    folder.mkdir(exist_ok=True)
+    _write_pool(pages(data / "raw", scratch / "models/pages.parquet"), EVIDENCE_SEED, folder / "pool.parquet", 1)
+    entries = [{"path": str(scratch / "models" / name), "family": family} for name, family in laboratory.families().items()]
+    _pipeline(scratch, folder, EVIDENCE_SEED, {"correlate": _correlate(scratch, {"models": entries, "pages": PAGES})}).run(until="losses")
+
+
+def _correlate(scratch: Path, losses: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "losses": losses, "benchmarks": [{"path": str(scratch / "models" / laboratory.ERRORS), "values": "error"}],
+        "targets": {TARGET: list(TARGET_BENCHMARKS)}, "filter_ratio": KEPT, "describe": ["field"],
+    }  # fmt: skip
+
+
+def _pipeline(scratch: Path, folder: Path, seed: int, sections: dict[str, Any]) -> Pipeline:
+    """The product's own path over the pool in a folder: ``sections`` are added to what all arms share."""
+    source = {"path": str(folder / "pool.parquet"), "domain": {"field": "group"}, "extras": {"field": {"type": "string"}}}
+    config: dict[str, Any] = {
+        "name": "perplexity_correlations", "output": str(folder / "corpus"), "seed": seed, "ingest": {"sources": [source]},
+    }  # fmt: skip
+    tokens = {"tokens": {"tokenizer": str(scratch / "models/tokenizer-4096.json")}}
+    return pipeline_of(config | sections | {"score": [tokens, *sections.get("score", [])]})
 
 
 def run_cell(data: Path, scratch: Path, _: str, seed: int, quick: bool, arms: tuple[str, ...] = ARMS) -> None:
@@ -85,10 +108,7 @@ def _items(data: Path) -> dict[str, list[dict[str, Any]]]:
 def _write_pool(table: pa.Table, seed: int, file: Path, cut: int) -> None:
     """The pool as a corpus has it: its domains are the groups; ``field`` is what experiments call a domain."""
     pool = drawn(table, "pool", seed, dict.fromkeys(DOMAINS, POOL_BYTES // cut))
-    counts = {row["values"]: row["counts"] for row in pool["group"].value_counts().to_pylist()}
-    fields, names = pool["domain"].to_pylist(), pool["group"].to_pylist()
-    groups = [name if counts[name] >= PAGES else f"{field}/other" for field, name in zip(fields, names, strict=True)]
-    pq.write_table(pa.table({"text": pool["text"], "group": groups, "field": fields}), file)
+    pq.write_table(pa.table({"text": pool["text"], "group": pool["group"], "field": pool["domain"]}), file)
 
 
 def _write_questions(data: Path, table: pa.Table, seed: int, file: Path) -> None:
@@ -112,7 +132,7 @@ class Inputs:
 
     def __init__(self, data: Path, scratch: Path, folder: Path, seed: int) -> None:
         self._data, self._scratch, self._folder, self._seed = data, scratch, folder, seed
-        counted = self._pipeline("random", [], {}, []).run(until="tokens").table(["domain", "field", "tokens.n_tokens"])
+        counted = _pipeline(scratch, folder, seed, {}).run(until="tokens").table(["domain", "field", "tokens.n_tokens"])
         self._tokens, self._n_tokens = counted, int(pc.sum(counted["tokens.n_tokens"]).as_py())
         self.budget = int(KEPT * self._n_tokens)
         """Tokens of every arm."""
@@ -138,7 +158,11 @@ class Inputs:
                 mix = {"use": "perplexity_correlation", "target": TARGET, "token_budget": self.budget}
             case "matched":
                 mix = {"use": "static", "proportions": self._matched(), "token_budget": self.budget, "on_shortage": "redistribute"}
-        self._pipeline(arm, score, mix, select).run()
+        sections: dict[str, Any] = {"score": score, "select": select, "mix": {"name": arm, **mix}}
+        if arm in ("correlation", "groups"):
+            losses = {"table": str(self._scratch / "evidence/corpus" / LOSSES_FOLDER / EVIDENCE_TABLE)}
+            sections["correlate"] = _correlate(self._scratch, losses)
+        _pipeline(self._scratch, self._folder, self._seed, sections).run()
         return self._folder / "corpus/mixes" / arm
 
     def _best(self, column: str) -> list[dict[str, Any]]:
@@ -160,24 +184,6 @@ class Inputs:
             available[stratum[name]] += n
         total = sum(wanted.values())
         return {name: n / available[stratum[name]] * wanted[stratum[name]] / total for name, n in groups.items()}
-
-    def _pipeline(self, arm: str, score: list[dict[str, Any]], mix: dict[str, Any], select: list[dict[str, Any]]) -> Pipeline:
-        """The product's own path."""
-        models = self._scratch / "models"
-        source = {"path": str(self._folder / "pool.parquet"), "domain": {"field": "group"}, "extras": {"field": {"type": "string"}}}
-        config: dict[str, Any] = {
-            "name": "perplexity_correlations", "output": str(self._folder / "corpus"), "seed": self._seed,
-            "ingest": {"sources": [source]}, "score": [{"tokens": {"tokenizer": str(models / "tokenizer-4096.json")}}, *score],
-            "select": select, "mix": {"name": arm, **mix},
-        }  # fmt: skip
-        if arm in ("correlation", "groups", "matched"):
-            entries = [{"path": str(models / name), "family": family} for name, family in laboratory.families().items()]
-            config["correlate"] = {
-                "losses": {"models": entries, "by": "domain", "pages": PAGES},
-                "benchmarks": [{"path": str(models / laboratory.ERRORS), "values": "error"}],
-                "targets": {TARGET: list(TARGET_BENCHMARKS)}, "filter_ratio": KEPT, "describe": ["field"],
-            }  # fmt: skip
-        return pipeline_of(config)
 
 
 def _composition(chosen: pa.Table, tokenizer: Tokenizer) -> dict[str, float]:

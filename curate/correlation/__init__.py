@@ -4,7 +4,7 @@ Thrush et al. (arXiv 2409.05816). N models, D groups of pages, T targets, B benc
 """
 
 from curate.correlation.bootstrap import Bootstrap, Intervals, interval
-from curate.correlation.direction import Directions, SpreadOfEstimates, Suspicion, describe_spread, inverted
+from curate.correlation.direction import SpreadOfEstimates, Suspicion, describe_spread, inverted
 from curate.correlation.estimators import complete_parts, estimate, estimate_pairwise
 from curate.correlation.kinds import Estimator, GroupedBy, Projection, Ties
 from curate.correlation.permutations import Permutations, Spread
@@ -13,7 +13,6 @@ from curate.correlation.targets import Grouped, Stability, group_benchmarks, lea
 
 __all__ = [
     "Bootstrap",
-    "Directions",
     "Estimator",
     "Grouped",
     "GroupedBy",

@@ -62,22 +62,25 @@ def estimate_pairwise(
     """As ``estimate``, where NaN means missing: each target and group by the models that have both.
 
     Returns:
-        Estimates (T, D), NaN where fewer than two models have both (three for ``spearman`` and ``pearson``, whose
-        value for two is never but -1, 0 or 1); and the number of models (T, D), int64.
+        Estimates (T, D), NaN where fewer than ``fewest_models`` have both; and the number of models (T, D), int64.
 
     Raises:
         InputError: shapes do not fit, or infinite values.
     """
     losses_ND, errors_NT = checked(losses_ND, errors_NT, missing=True)
-    least = 3 if estimator in ("spearman", "pearson") else 2
     shape = errors_NT.shape[1], losses_ND.shape[1]
     estimates_TD, n_models_TD = np.full(shape, np.nan), np.zeros(shape, np.int64)
     for models_N, targets, groups in complete_parts(losses_ND, errors_NT):
         n_models_TD[np.ix_(targets, groups)] = models_N.sum()
-        if models_N.sum() >= least:
+        if models_N.sum() >= fewest_models(estimator):
             losses, errors = losses_ND[np.ix_(models_N, groups)], errors_NT[np.ix_(models_N, targets)]
             estimates_TD[np.ix_(targets, groups)] = estimate(losses, errors, estimator, ties)
     return estimates_TD, n_models_TD
+
+
+def fewest_models(estimator: Estimator) -> int:
+    """What an estimate takes: two models, and three for ``spearman`` and ``pearson``, whose value for two is -1, 0 or 1."""
+    return 3 if estimator in ("spearman", "pearson") else 2
 
 
 def complete_parts(losses_ND: np.ndarray, errors_NT: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

@@ -86,6 +86,9 @@ def l2(estimate_D: np.ndarray, tau_D: np.ndarray) -> np.ndarray:
     return _stepped(estimate_D + shift, tau_D)
 
 
+PROJECTIONS = {"linear": linear, "l2": l2}
+
+
 def _stepped(shifted_D: np.ndarray, tau_D: np.ndarray) -> np.ndarray:
     """clip(shifted + c, 0, tau) that sums to 1, from a c that is off by one piece: Newton's steps, exact on a piece."""
     c = 0.0

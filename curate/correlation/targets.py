@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from curate.correlation.column_ranks import centred_ranks
 from curate.correlation.kinds import GroupedBy
 from curate.errors import ConfigError, InputError, nearest
-from curate.ranks import mid_ranks, spearman
+from curate.ranks import spearman
 
 MOST_SPREAD = 10.0
 """Ratio of standard deviations above which a mean of errors is one benchmark's."""
@@ -44,7 +45,7 @@ def group_benchmarks(errors_NB: np.ndarray, names_B: Sequence[str], targets: Map
         errors_NB: lower is better; NaN means missing.
 
     Raises:
-        ConfigError: a target names no benchmark, the same one twice, or one that there is not.
+        ConfigError: as ``check_targets``.
         InputError: the matrix and the names do not fit.
     """
     errors_NB = np.asarray(errors_NB, np.float64)
@@ -53,10 +54,10 @@ def group_benchmarks(errors_NB: np.ndarray, names_B: Sequence[str], targets: Map
             f"results have the shape {errors_NB.shape} and {len(names_B)} names", where="benchmarks",
             expected="a column for each benchmark", fix="align them",
         )  # fmt: skip
+    check_targets(targets, names_B)
     at = {name: b for b, name in enumerate(names_B)}
     columns, notes = [], []
     for target, members in targets.items():
-        _check_members(target, members, list(names_B))
         of_target = errors_NB[:, [at[name] for name in members]]
         columns.append(_averaged(of_target, how))
         if how == "mean":
@@ -65,19 +66,24 @@ def group_benchmarks(errors_NB: np.ndarray, names_B: Sequence[str], targets: Map
     return Grouped(errors_NT, list(targets), notes)
 
 
-def _check_members(target: str, members: Sequence[str], known: list[str]) -> None:
-    where = f"targets.{target}"
-    if not members or len(set(members)) < len(members):
-        raise ConfigError(
-            f"the target {target!r} names {'a benchmark twice' if members else 'no benchmark'}", where=where,
-            expected="one or more different benchmarks", fix="see what it should be made of",
-        )  # fmt: skip
-    for name in members:
-        if name not in known:
+def check_targets(targets: Mapping[str, Sequence[str]], names_B: Sequence[str]) -> None:
+    """Refuse what is no target of these benchmarks.
+
+    Raises:
+        ConfigError: a target names no benchmark, the same one twice, or one that there is not.
+    """
+    for target, members in targets.items():
+        where = f"correlate.targets.{target}"
+        if not members or len(set(members)) < len(members):
             raise ConfigError(
-                f"there are no results for the benchmark {name!r}", where=where, expected="a benchmark that was read",
-                fix=nearest(name, known),
+                f"the target {target!r} names {'a benchmark twice' if members else 'no benchmark'}", where=where,
+                expected="one or more different benchmarks", fix="see what it should be made of",
             )  # fmt: skip
+        for name in members:
+            if name not in names_B:
+                raise ConfigError(
+                    f"there are no results of {name!r}", where=where, expected="a benchmark that was read", fix=nearest(name, list(names_B))
+                )
 
 
 def _averaged(errors_NB: np.ndarray, how: GroupedBy) -> np.ndarray:
@@ -87,9 +93,10 @@ def _averaged(errors_NB: np.ndarray, how: GroupedBy) -> np.ndarray:
     complete_N = ~np.isnan(errors_NB).any(axis=1)
     averages_N = np.full(len(errors_NB), np.nan)
     if complete_N.any():
-        ranks = [mid_ranks(column) for column in errors_NB[complete_N].T]
-        # mid_ranks counts from 0.5, in halves: their sum is exact, whatever the order of benchmarks.
-        averages_N[complete_N] = np.sum(ranks, axis=0) / (len(ranks) * int(complete_N.sum()))
+        # Whole numbers, so that their sum is exact, whatever the order of benchmarks; + N and halved they are ranks from 0.5 on.
+        ranks_BN = centred_ranks(errors_NB[complete_N].T, "mid")
+        n_benchmarks, n_models = ranks_BN.shape
+        averages_N[complete_N] = (ranks_BN.sum(axis=0) + n_benchmarks * n_models) / 2 / (n_benchmarks * n_models)
     return averages_N
 
 

@@ -7,6 +7,8 @@ came about (``card``, JSON).
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -57,9 +59,18 @@ def of_target(weights: pa.Table, target: str | None, where: str) -> pa.Table:
         raise InputError(
             f"a table of weights lacks {', '.join(lacking)}", where=where, expected="a table that `correlate` wrote", fix="name another"
         )
-    names = sorted(set(weights["target"].to_pylist()))
+    return weights.filter(pc.equal(weights["target"], check_target(set(weights["target"].to_pylist()), target, where)))
+
+
+def check_target(targets: Collection[str], target: str | None, where: str) -> str:
+    """The target that is meant: the only one where none is named.
+
+    Raises:
+        ConfigError: there is no such target, or several and none is named.
+    """
+    names = sorted(targets)
     if target is None and len(names) == 1:
-        target = names[0]
+        return names[0]
     if target is None:
         raise ConfigError(
             f"there are weights for {len(names)} targets", where=where, expected=f"one of: {', '.join(names[:20])}", fix="add `target:`"
@@ -69,4 +80,4 @@ def of_target(weights: pa.Table, target: str | None, where: str) -> pa.Table:
             f"there are no weights for the target {target!r}", where=where, expected=f"one of: {', '.join(names[:20])}",
             fix=nearest(target, names),
         )  # fmt: skip
-    return weights.filter(pc.equal(weights["target"], target))
+    return target

@@ -84,6 +84,27 @@ class Aligned:
             start += len(groups)
 
 
+def check_before_losses(models: Sequence[str], results: BenchmarkResults, missing: Missing) -> None:
+    """Refuse what is known of results before any loss is, as losses are dear.
+
+    Args:
+        models: that will have losses.
+
+    Raises:
+        InputError: a model that one of both lacks or a missing result, where the policy does not bear it; fewer than 3
+            models could stay.
+    """
+    dropped = results.check_models(models, missing)
+    shared = sorted(set(models) & set(results.models))
+    errors_NB = results.errors_of(shared)
+    n_results_N = (~np.isnan(errors_NB)).sum(axis=1)
+    if missing in ("refuse", "drop_domains") and (n_results_N < len(results.names_B)).any():
+        raise _lacks_results(results, shared, errors_NB)
+    stay_N = n_results_N > 0 if missing == "pairwise" else n_results_N == len(results.names_B)
+    dropped |= {name: "something missing" for name, stays in zip(shared, stay_N, strict=True) if not stays}
+    _check_models_left(results.where, int(stay_N.sum()), missing, dropped)
+
+
 @dataclass(frozen=True)
 class _Looked:
     """What one pass over the losses of some models tells.
@@ -116,7 +137,7 @@ def align(losses: LossTable, results: BenchmarkResults, missing: Missing = "refu
     """
     shared = sorted(set(losses.models) & set(results.models))
     dropped = results.check_models(losses.models, missing, losses.groups.to_pylist() if losses.n_groups <= ROWS else ())
-    errors_NB = results.errors_NB[[results.models.index(name) for name in shared]]
+    errors_NB = results.errors_of(shared)
     looked = _look(losses, shared)
     no_result_N = np.isnan(errors_NB).any(axis=1)
     if missing == "refuse":
@@ -129,7 +150,8 @@ def align(losses: LossTable, results: BenchmarkResults, missing: Missing = "refu
     if len(kept) < len(shared):
         looked = _look(losses, [shared[n] for n in kept])
     keep_D, dropped_groups = _groups_kept(missing, looked)
-    _check_left(losses, results, len(kept), int(keep_D.sum()), missing, dropped)
+    _check_models_left(losses.where, len(kept), missing, dropped)
+    _check_groups_left(losses, int(keep_D.sum()))
     n_missing = int(looked.n_missing_D[keep_D].sum())
     models = tuple(shared[n] for n in kept)
     families = tuple(losses.families[name] if losses.families[name] != name else results.families.get(name, name) for name in models)
@@ -183,7 +205,7 @@ def _refuse(losses: LossTable, results: BenchmarkResults, models: Sequence[str],
     else:
         domains = f"drop_domains {counted(n, 'model')} and {counted(int((looked.n_missing_D == 0).sum()), 'group')}"
     raise InputError(
-        "; ".join(parts), where=losses.where, expected="a number in every cell, or a policy",
+        "; ".join(parts), where=losses.where if n_losses else results.where, expected="a number in every cell, or a policy",
         fix=f"set `missing:` to what may go. drop_models keeps {counted(whole, 'model')} and {counted(d, 'group')}, {domains}, "
         f"pairwise all {counted(n, 'model')} and {counted(d, 'group')} on the models that have both numbers",
     )  # fmt: skip
@@ -211,11 +233,13 @@ def _models_kept(missing: Missing, errors_NB: np.ndarray, looked: _Looked) -> tu
 
 def _lacks_results(results: BenchmarkResults, models: Sequence[str], errors_NB: np.ndarray) -> InputError:
     """The error of a policy that drops groups where it is results that are missing."""
-    lacking = [name for name, errors_B in zip(models, errors_NB, strict=True) if np.isnan(errors_B).any()]
+    counts = [(name, int(np.isnan(errors_B).sum())) for name, errors_B in zip(models, errors_NB, strict=True)]
+    lacking = [f"{name!r} ({n})" for name, n in counts if n]
     return InputError(
-        f"results of {counted(len(lacking), 'model')} are missing: {first_of(lacking)}", where=", ".join(results.sources),
+        f"results of {counted(len(lacking), 'model')} are missing: {_listed(lacking)}", where=results.where,
         expected="all results of every model: leaving groups out cannot mend these",
-        fix="add the results, name fewer benchmarks with `tasks:`, or set `missing:` to drop_models or pairwise",
+        fix="add the results, or name fewer benchmarks with `targets:` or `tasks:`, or set `missing:` to drop_models, which keeps "
+        f"{len(models) - len(lacking):,} of {counted(len(models), 'model')}, or to pairwise",
     )  # fmt: skip
 
 
@@ -231,17 +255,18 @@ def _groups_kept(missing: Missing, looked: _Looked) -> tuple[np.ndarray, dict[st
     return ~gone_D, {why: int(gone_D.sum())} if gone_D.any() else {}
 
 
-def _check_left(
-    losses: LossTable, results: BenchmarkResults, n_models: int, n_groups: int, missing: Missing, dropped: dict[str, str]
-) -> None:
+def _check_models_left(where: str, n_models: int, missing: Missing, dropped: dict[str, str]) -> None:
     """Refuse what no correlation can be had of."""
     if n_models < FEWEST:
         reasons = Counter(why if why in ("no results", "no losses") else "something missing" for why in dropped.values())
         told = "".join(f"; {n:,} went: {why}" for why, n in sorted(reasons.items()))
         raise InputError(
-            f"{counted(n_models, 'model')} left{told}", where=losses.where, expected=f"at least {FEWEST}, better {FEW} or more",
+            f"{counted(n_models, 'model')} left{told}", where=where, expected=f"at least {FEWEST}, better {FEW} or more",
             fix=f"add models{'' if missing == 'pairwise' else ', map their names with `models:`, or set `missing: pairwise`'}",
         )  # fmt: skip
+
+
+def _check_groups_left(losses: LossTable, n_groups: int) -> None:
     if n_groups == 0:
         raise InputError(
             "no group is left: each lacks the loss of some model", where=losses.where, expected="groups with all losses",

@@ -9,21 +9,21 @@ N models, B benchmarks.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from glob import glob, has_magic
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 
+from curate.correlation.targets import check_targets
 from curate.errors import ConfigError, InputError, nearest
 from curate.evidence.harness_results import harness_notes, read_harness
 from curate.evidence.loss_table import counted, first_of
 from curate.evidence.matrix_files import MatrixFile, ModelName, check_twice, model_name, refuse_twice, told_apart
 from curate.evidence.model_matching import in_one_only
+from curate.evidence.result_files import check_used, is_harness, result_files
 from curate.evidence.settings import Benchmarks, Missing
 from curate.storage import Folder
 
@@ -53,15 +53,31 @@ class BenchmarkResults:
         """The files read, for messages."""
         return first_of(self.sources)
 
-    def check_targets(self, targets: Mapping[str, Sequence[str]]) -> None:
-        """Refuse a target of benchmarks that have no results."""
-        for target, members in targets.items():
-            for name in members:
-                if name not in self.names_B:
-                    raise ConfigError(
-                        f"there are no results of {name!r}", where=f"correlate.targets.{target}", expected=f"benchmarks in {self.where}",
-                        fix=nearest(name, list(self.names_B)),
-                    )  # fmt: skip
+    def errors_of(self, models: Sequence[str]) -> np.ndarray:
+        """Errors (N, B) of some of the models, in the order given."""
+        return self.errors_NB[[self.models.index(name) for name in models]]
+
+    def of_targets(self, targets: Mapping[str, Sequence[str]]) -> BenchmarkResults:
+        """Only the benchmarks that targets are made of, so that nothing is missed elsewhere; all where there are no targets.
+
+        Raises:
+            ConfigError: as ``check_targets``.
+        """
+        if not targets:
+            return self
+        check_targets(targets, self.names_B)
+        used = {name for members in targets.values() for name in members}
+        kept = [b for b, name in enumerate(self.names_B) if name in used]
+        return replace(self, names_B=tuple(self.names_B[b] for b in kept), errors_NB=self.errors_NB[:, kept])
+
+    def check_confirmed(self, names: Sequence[str]) -> None:
+        """Refuse to confirm the direction of what is no benchmark, such as a target of several."""
+        for name in names:
+            if name not in self.names_B:
+                raise ConfigError(
+                    f"there are no results of {name!r}", where="correlate.confirmed", expected=f"benchmarks in {self.where}",
+                    fix=nearest(name, list(self.names_B)),
+                )  # fmt: skip
 
     def check_models(self, models: Sequence[str], missing: Missing, groups: Collection[str] = ()) -> dict[str, str]:
         """Models that are here or in the losses only, with what they lack; an error where the policy is to refuse.
@@ -126,11 +142,12 @@ def read_benchmarks(
     gathered = _Gathered(frozenset(known_models))
     for entry in entries:
         paths = result_files(entry, options)
+        check_used(entry, paths)
         renamed = _Renamed(entry.models, gathered.known)
         gathered.here, gathered.offered = set(), set()
-        for path in [path for path in paths if not path.lower().endswith(".json")]:
+        for path in [path for path in paths if not is_harness(path)]:
             _read_table(path, entry, renamed, gathered, options)
-        _read_files([path for path in paths if path.lower().endswith(".json")], entry, renamed, gathered, options)
+        _read_files([path for path in paths if is_harness(path)], entry, renamed, gathered, options)
         _check_tasks(entry, gathered)
         renamed.check(entry)
         gathered.sources |= {PurePosixPath(path).name for path in paths}
@@ -149,32 +166,6 @@ def read_benchmarks(
         errors_NB[row[model], column[benchmark]] = error
     families = {name: family for name, family in sorted(gathered.models.items()) if family is not None}
     return BenchmarkResults(models, names, errors_NB, families, gathered.notes, tuple(sorted(gathered.sources)))
-
-
-def result_files(entry: Benchmarks, options: dict[str, Any] | None = None) -> list[str]:
-    """The files that a path, a folder of results or a pattern stands for, sorted.
-
-    Raises:
-        InputError: there are none.
-    """
-    path = entry.path
-    if "://" in path:
-        fs, inner = fsspec.core.url_to_fs(path, **(options or {}))
-        inside = fs.isdir(inner)
-        pattern = f"{inner.rstrip('/')}/**/results*.json" if inside else inner
-        found = [fs.unstrip_protocol(name) for name in fs.glob(pattern)] if inside or has_magic(path) else [path] * bool(fs.exists(inner))
-    elif Path(path).is_dir():
-        found = [str(name) for name in Path(path).rglob("results*.json") if name.is_file()]
-    elif has_magic(path) and not Path(path).exists():
-        found = [name for name in glob(path, recursive=True) if Path(name).is_file()]  # noqa: PTH207
-    else:
-        found = [path] * Path(path).exists()
-    if not found:
-        raise InputError(
-            "there are no benchmark results", where=path, expected="a table, or a file, folder or pattern of lm-evaluation-harness results",
-            fix="check the path; in a folder files must be called results*.json, others need a pattern such as `folder/**/*.json`",
-        )  # fmt: skip
-    return sorted(set(found))
 
 
 @dataclass
@@ -201,7 +192,7 @@ class _Renamed:
             if name not in self.met:
                 raise ConfigError(
                     f"there is no model {name!r} to rename", where=f"correlate.benchmarks.models, {entry.path}",
-                    fix=nearest(name, sorted(self.seen)[:50]),
+                    expected="a model of these results", fix=nearest(name, sorted(self.seen)[:50]),
                 )  # fmt: skip
 
 
@@ -210,7 +201,7 @@ def _check_tasks(entry: Benchmarks, gathered: _Gathered) -> None:
         if task not in gathered.here:
             raise ConfigError(
                 f"there are no results of {task!r}", where=f"correlate.benchmarks.tasks, {entry.path}",
-                fix=nearest(task, sorted(gathered.offered)[:50]),
+                expected="a task that has the metric", fix=nearest(task, sorted(gathered.offered)[:50]),
             )  # fmt: skip
 
 
@@ -257,11 +248,14 @@ def _read_table(path: str, entry: Benchmarks, renamed: _Renamed, gathered: _Gath
     ).to_pylist()
     others = [i for i in range(len(source.names)) if i != place]
     if not rows or not others:
-        raise InputError("the table has no results", where=path, expected="a row for each benchmark, a column for each model")
+        raise InputError(
+            "the table has no results", where=path, expected="a row for each benchmark, a column for each model", fix="name another"
+        )
     if not all(rows):
         raise InputError(
-            f"row {rows.index(next(r for r in rows if not r)) + 1:,} has no name", where=f"{path}, column {source.names[place]!r}"
-        )
+            f"row {rows.index(next(r for r in rows if not r)) + 1:,} has no name", where=f"{path}, column {source.names[place]!r}",
+            expected="a name in each row", fix="name or remove it, or set `id:` to the column of names",
+        )  # fmt: skip
     by_column, by_row = [model_name(source.names[i]) for i in others], [model_name(text) for text in rows]
     across = _models_are_columns(path, by_column, by_row, renamed, gathered.known)
     tasks = rows if across else [source.names[i] for i in others]
@@ -271,10 +265,14 @@ def _read_table(path: str, entry: Benchmarks, renamed: _Renamed, gathered: _Gath
         raise InputError(f"benchmarks are there twice: {first_of(twice)}", where=path, expected="each once", fix="rename or remove one")
     wanted = (lambda name: True) if entry.tasks is None else set(entry.tasks).__contains__
     if across:
-        columns, skipped = _numbers(source, others, lambda name: True)
-        values_NB = np.stack([columns[i] for i in others])
+        unknown = [i for i, model in zip(others, by_column, strict=True) if not _is_known(model, renamed, gathered.known)]
+        columns, skipped = _numbers(source, others, unknown, "mend it, or remove the column")
+        by_column = [model_name(source.names[i]) for i in columns]
+        values_NB = np.stack(list(columns.values()))
     else:
-        columns, skipped = _numbers(source, others, wanted, skip=entry.tasks is None)
+        asked = [i for i in others if wanted(source.names[i])]
+        _check_named(path, source, asked)
+        columns, skipped = _numbers(source, asked, asked if entry.tasks is None else (), "mend it, or leave the column out with `tasks:`")
         tasks = [source.names[i] for i in columns]
         values_NB = np.stack(list(columns.values()), axis=1) if columns else np.empty((len(rows), 0))
     if skipped:
@@ -285,13 +283,25 @@ def _read_table(path: str, entry: Benchmarks, renamed: _Renamed, gathered: _Gath
     _gather(path, by_column if across else by_row, [tasks[b] for b in kept], values_NB[:, kept], entry, renamed, gathered)
 
 
+def _check_named(path: str, source: MatrixFile, places: Sequence[int]) -> None:
+    """Refuse a benchmark without a name, such as the row numbers that pandas writes."""
+    for place in places:
+        if not source.names[place].strip():
+            raise InputError(
+                f"column {place + 1} has no name", where=path, expected="the name of a benchmark", fix="name or remove it, or set `tasks:`"
+            )
+
+
+def _is_known(model: ModelName, renamed: _Renamed, known: Collection[str]) -> bool:
+    """Whether the losses know a model of a table, under its name there."""
+    return renamed.names.get(model.raw, renamed.names.get(model.name, model.name)) in known
+
+
 def _models_are_columns(
     path: str, by_column: Sequence[ModelName], by_row: Sequence[ModelName], renamed: _Renamed, known: frozenset[str]
 ) -> bool:
     """Which axis shares names with the losses; an error where neither does, or both."""
-    columns, rows = (
-        [m.raw for m in axis if renamed.names.get(m.raw, renamed.names.get(m.name, m.name)) in known] for axis in (by_column, by_row)
-    )
+    columns, rows = ([m.raw for m in axis if _is_known(m, renamed, known)] for axis in (by_column, by_row))
     if bool(columns) != bool(rows):
         return bool(columns)
     expected = "the names of models in the losses either in the header or in the first column (or the one that `id:` names)"
@@ -309,20 +319,17 @@ def _models_are_columns(
     )  # fmt: skip
 
 
-def _numbers(
-    source: MatrixFile, places: Sequence[int], wanted: Callable[[str], bool], skip: bool = False
-) -> tuple[dict[int, np.ndarray], list[str]]:
+def _numbers(source: MatrixFile, places: Sequence[int], may_skip: Collection[int], fix: str) -> tuple[dict[int, np.ndarray], list[str]]:
     """Columns of numbers by their places, and the names of those that were left out as they hold none."""
-    asked = [i for i in places if wanted(source.names[i])]
-    blocks = [block for _, block in source.blocks(asked)] if asked else []
+    blocks = [block for _, block in source.blocks(places)] if places else []
     found: dict[int, np.ndarray] = {}
     skipped = []
-    for c, place in enumerate(asked):
+    for c, place in enumerate(places):
         column = pa.chunked_array([block[c] for block in blocks]).combine_chunks()
         try:
-            found[place] = source.numbers(column, place, 0, "mend it, or leave the column out with `tasks:`")
+            found[place] = source.numbers(column, place, 0, fix)
         except InputError:
-            if not skip or source.has_number(column):
+            if place not in may_skip or source.has_number(column):
                 raise
             skipped.append(source.names[place])
     return found, skipped

@@ -11,21 +11,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from curate.correlation import Projection
 from curate.correlation.bootstrap import Bootstrap, interval
-from curate.correlation.direction import inverted
-from curate.correlation.estimators import complete_parts, estimate_pairwise
+from curate.correlation.direction import MeanLosses, inverted, mean_ranks
+from curate.correlation.estimators import complete_parts, estimate_pairwise, fewest_models
 from curate.correlation.permutations import Permutations
 from curate.correlation.permutations import permutations as permutations_of
-from curate.correlation.projections import l2, linear
+from curate.correlation.projections import PROJECTIONS
 from curate.correlation.targets import group_benchmarks, leave_one_out
 from curate.correlation.weights import BY, CARD, FILTER_RATIO, SCHEMA
-from curate.errors import InputError, nearest
+from curate.errors import InfeasibleMixtureError, InputError, nearest
 from curate.evidence.alignment import FEW, Aligned, align
 from curate.evidence.benchmark_results import BenchmarkResults
 from curate.evidence.findings import Estimated, Findings, Known, facts_of, few, told_of
@@ -34,7 +34,7 @@ from curate.evidence.settings import Correlate
 
 BLOCK_GROUPS = 16_384
 REPLICATE_BYTES = 256 << 20
-SHOWN_PERMUTATIONS = 20
+SHOWN_PERMUTATIONS, SHOWN_GROUPS = 20, 1000
 LEVEL = 0.05
 MOST_PARTS = 64
 _SEED_OF_DIRECTION = 0
@@ -60,21 +60,24 @@ def find_weights(
     grouped = group_benchmarks(aligned.errors_NB, aligned.names_B, targets, settings.grouped)
     notes = [*aligned.notes, *grouped.notes]
     if not trusting:
-        notes += _check_direction(aligned, sorted({name for members in targets.values() for name in members}), settings.confirmed)
+        used = {name for members in targets.values() for name in members}
+        _check_direction(aligned, sorted(used.difference(settings.confirmed)))
     groups = aligned.groups
     natural_D = _natural(groups, known, table.where)
     found = _estimate(aligned, grouped.errors_NT, targets, settings, seed)
     tau_D = natural_D / settings.filter_ratio
-    project = linear if settings.projection == "linear" else l2
+    # By name, so that equal estimates are taken in an order that no table decides.
+    by_name_D = pc.sort_indices(groups).to_numpy()
     columns, told = [], []
     for t, target in enumerate(grouped.names):
         has_D = ~np.isnan(found.estimate_TD[t]) & (natural_D > 0)
-        weight_D = np.zeros(len(groups))
-        weight_D[has_D] = project(found.estimate_TD[t][has_D], tau_D[has_D])
-        inclusion_D = _inclusion(found.replicates_BTD[:, t], has_D, tau_D, project)
+        at = by_name_D[has_D[by_name_D]]
+        weight_D, inclusion_D = np.zeros(len(groups)), np.full(len(groups), np.nan)
+        weight_D[at] = _projected(found.estimate_TD[t, at], tau_D[at], settings, target, known.unit)
+        inclusion_D[at] = _inclusion(found.replicates_BTD[:, t], at, tau_D[at], settings.projection)
         rows = _rows(target, groups, found, t, natural_D, tau_D, weight_D, inclusion_D)
         columns.append(rows)
-        told.append(told_of(rows, targets[target], found, t, known, settings.confidence))
+        told.append(told_of(rows, targets[target], found, t, known))
     if len(aligned.models) < FEW:
         notes += few(aligned, told, settings.confidence)
     facts = facts_of(aligned, settings, known, groups, natural_D, [*notes, *found.notes], told)
@@ -83,27 +86,33 @@ def find_weights(
     return Findings(pa.concat_tables(columns).replace_schema_metadata(metadata), facts)
 
 
-def _check_direction(aligned: Aligned, names: Sequence[str], confirmed: Sequence[str]) -> list[str]:
-    """Errors that fall where losses rise were most likely accuracies; constant ones tell nothing."""
-    sums_N, n_groups = np.zeros(len(aligned.models)), 0
+def _check_direction(aligned: Aligned, names: Sequence[str]) -> None:
+    """Refuse errors that fall where losses rise: most likely they are accuracies.
+
+    Each benchmark is looked at, at a level that allows for their number; where there are several also all together, as
+    few models cannot pass such a level on one.
+    """
+    if not names:
+        return
+    means = MeanLosses(len(aligned.models))
     for _, losses_ND in aligned.blocks(BLOCK_GROUPS):
-        # Relative to the group's mean, so that what a model lacks neither raises nor lowers its own.
-        sums_N += np.nan_to_num(losses_ND - np.nanmean(losses_ND, axis=0)).sum(axis=1)
-        n_groups += losses_ND.shape[1]
-    columns = [aligned.names_B.index(name) for name in names]
-    # One in twenty would be suspected by chance: with many benchmarks, of all together.
-    looked = inverted(sums_N / n_groups, aligned.errors_NB[:, columns], LEVEL / len(names), _SEED_OF_DIRECTION)
-    suspicious = [s for s in looked.suspicious if names[s.target] not in confirmed]
+        means.add(losses_ND)
+    errors_NB = aligned.errors_NB[:, [aligned.names_B.index(name) for name in names]]
+    suspicious = inverted(means.mean(), errors_NB, LEVEL / len(names), _SEED_OF_DIRECTION)
+    called, said = [names[s.target] for s in suspicious], f"{len(suspicious)} benchmark(s) look"
+    if not suspicious and len(names) > 1:
+        suspicious = inverted(means.mean(), mean_ranks(errors_NB)[:, None], LEVEL, _SEED_OF_DIRECTION)
+        called, said = [f"the mean rank over {', '.join(names[:5])}{', …' * (len(names) > 5)}"], f"{len(names)} benchmarks together look"
     if suspicious:
-        said = ", ".join(f"{names[s.target]} (Spearman {s.correlation:.2f}, p {s.p_value:.2g})" for s in suspicious[:5])
+        told = ", ".join(
+            f"{name} (Spearman {s.correlation:.2f}, p {s.p_value:.2g})" for name, s in zip(called[:5], suspicious, strict=False)
+        )
         raise InputError(
-            f"{len(suspicious)} benchmark(s) look inverted: models with higher loss have lower error on {said}",
+            f"{said} inverted: models with higher loss have lower error on {told}",
             where="correlate.benchmarks: values",
             expected="errors, which rise with loss",
             fix="declare `values: accuracy` if they are accuracies, or name those that are right in `correlate.confirmed`",
         )
-    constant = [names[b] for b in looked.constant]
-    return [f"the same result for every model, which tells nothing: {', '.join(constant[:5])}"] if constant else []
 
 
 def _natural(groups: pa.Array, known: Known, where: str) -> np.ndarray:
@@ -129,6 +138,7 @@ def _estimate(aligned: Aligned, errors_NT: np.ndarray, targets: Mapping[str, Seq
     left_out = leave_one_out(targets)
     without = {t: group_benchmarks(aligned.errors_NB, aligned.names_B, m, settings.grouped).errors_NT for t, m in left_out.items()}
     n_kept = min(settings.bootstrap, max(1, REPLICATE_BYTES // max(1, 4 * n_groups * n_targets)))
+    notes = [f"inclusion is told by {n_kept:,} of the {settings.bootstrap:,} replicates"] if n_kept < settings.bootstrap else []
     nothing = (n_targets, n_groups)
     found = Estimated(
         *(
@@ -142,7 +152,7 @@ def _estimate(aligned: Aligned, errors_NT: np.ndarray, targets: Mapping[str, Seq
         {t: {name: np.full(n_groups, np.nan) for name in m} for t, m in left_out.items()},
         [],
         None,
-        [],
+        notes,
     )
     sure = _Sure(aligned.families_N, errors_NT, settings, seed)
     start = 0
@@ -164,6 +174,7 @@ def _estimate(aligned: Aligned, errors_NT: np.ndarray, targets: Mapping[str, Seq
 def _by_chance(losses_ND: np.ndarray, errors_NT: np.ndarray, settings: Correlate, seed: int) -> list[np.ndarray]:
     """Estimates of some groups had results been given to models by chance, by target."""
     n = min(settings.permutations, SHOWN_PERMUTATIONS)
+    losses_ND = losses_ND[:, :: -(-losses_ND.shape[1] // SHOWN_GROUPS)]
     orders = permutations_of(len(errors_NT), n, seed)
     found = [estimate_pairwise(losses_ND, errors_NT[order], settings.estimator, settings.ties)[0] for order in orders]
     return [np.concatenate([of[t][~np.isnan(of[t])] for of in found]) if found else np.empty(0) for t in range(errors_NT.shape[1])]
@@ -187,6 +198,8 @@ class _Sure:
     def look(self, losses_ND: np.ndarray, found: Estimated, at: slice) -> None:
         """Fill one block of what was found."""
         for models_N, targets, groups in complete_parts(losses_ND, self._errors_NT):
+            if models_N.sum() < fewest_models(self._settings.estimator):
+                continue
             bootstrap, permutations = self._part(models_N, targets)
             losses = losses_ND if models_N.all() and len(groups) == losses_ND.shape[1] else losses_ND[np.ix_(models_N, groups)]
             places = np.ix_(targets, at.start + groups)
@@ -234,14 +247,33 @@ class _Sure:
         ]
 
 
-def _inclusion(replicates_BD: np.ndarray, has_D: np.ndarray, tau_D: np.ndarray, project: Any) -> np.ndarray:
-    """Share of the replicates that would include each group; NaN without any."""
-    if not len(replicates_BD) or np.isnan(replicates_BD[:, has_D]).any():
-        return np.full(len(has_D), np.nan)
-    count_D = np.zeros(len(has_D))
+def _projected(estimate_A: np.ndarray, tau_A: np.ndarray, settings: Correlate, target: str, unit: str) -> np.ndarray:
+    """Weights of the groups that have an estimate and text (A)."""
+    if not len(estimate_A):
+        raise InputError(
+            f"no group of the corpus has an estimate for the target {target!r}", where=f"correlate.targets.{target}",
+            expected=f"groups with text, and {fewest_models(settings.estimator)} models with a loss on them and a result",
+            fix="bring more results, or leave the target out",
+        )  # fmt: skip
+    try:
+        return PROJECTIONS[settings.projection](estimate_A, tau_A)
+    except InfeasibleMixtureError as error:
+        held = float(tau_A.sum()) * settings.filter_ratio
+        raise InfeasibleMixtureError(
+            error.what, where=f"correlate.filter_ratio: {settings.filter_ratio:g}, target {target!r}",
+            expected=f"at most {held:.6g}: the share of the {unit} that groups with an estimate hold",
+            fix="lower it, or bring losses of more groups",
+        ) from error  # fmt: skip
+
+
+def _inclusion(replicates_BD: np.ndarray, at: np.ndarray, tau_A: np.ndarray, projection: Projection) -> np.ndarray:
+    """Share of the replicates that would include each of some groups (A); NaN without any."""
+    if not len(replicates_BD) or np.isnan(replicates_BD[:, at]).any():
+        return np.full(len(at), np.nan)
+    count_A = np.zeros(len(at))
     for replicate_D in replicates_BD:
-        count_D[has_D] += project(replicate_D[has_D].astype(np.float64), tau_D[has_D]) > 0
-    return np.where(has_D, count_D / len(replicates_BD), np.nan)
+        count_A += PROJECTIONS[projection](replicate_D[at].astype(np.float64), tau_A) > 0
+    return np.asarray(count_A / len(replicates_BD))
 
 
 def _rows(

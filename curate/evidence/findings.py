@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from curate.correlation.direction import describe_spread
 from curate.correlation.targets import stability
 from curate.evidence.alignment import FEW, Aligned
-from curate.evidence.group_amounts import AMOUNT, DOCUMENTS
+from curate.evidence.group_amounts import AMOUNT, DESCRIBED, GROUP
 from curate.evidence.settings import Correlate
 
 HISTOGRAM_BINS = 40
@@ -34,7 +34,7 @@ class Known:
     Args:
         groups: names (G), sorted.
         amount_G: of each group, in ``unit``.
-        amounts: documents and amount by group, domain and further described columns; null groups included.
+        amounts: by group, domain and further described columns, as ``group_amounts`` sums them; null groups included.
     """
 
     groups: pa.Array
@@ -79,7 +79,7 @@ class Estimated:
     notes: list[str]
 
 
-def told_of(rows: pa.Table, benchmarks: Sequence[str], found: Estimated, t: int, known: Known, confidence: float) -> dict[str, Any]:
+def told_of(rows: pa.Table, benchmarks: Sequence[str], found: Estimated, t: int, known: Known) -> dict[str, Any]:
     """What a person wants to know of one target."""
     target = rows["target"][0].as_py()
     estimate_D = found.estimate_TD[t]
@@ -142,7 +142,7 @@ def _ends(rows: pa.Table) -> dict[str, list[dict[str, Any]]]:
 def _composition(rows: pa.Table, known: Known) -> dict[str, list[dict[str, Any]]]:
     """Shares of text by described column before, and as the weights would have it."""
     amount = known.amounts[AMOUNT].to_numpy().astype(np.float64)
-    group = known.amounts["group"].combine_chunks()
+    group = known.amounts[GROUP].combine_chunks()
 
     def of_group(values: np.ndarray, names: pa.Array) -> np.ndarray:
         """A value for every row of the amounts; 0 for a group that has none."""
@@ -152,12 +152,13 @@ def _composition(rows: pa.Table, known: Known) -> dict[str, list[dict[str, Any]]
     held, weight = of_group(known.amount_G, known.groups), of_group(rows["weight"].to_numpy(), rows["group"].combine_chunks())
     after = np.divide(weight * amount, held, out=np.zeros(len(amount)), where=held > 0)
     told = {}
-    for name in (n for n in known.amounts.column_names if n not in ("group", DOCUMENTS, AMOUNT)):
-        coded = pc.fill_null(known.amounts[name], "").combine_chunks().dictionary_encode()
+    for column in (name for name in known.amounts.column_names if name.startswith(DESCRIBED)):
+        coded = pc.fill_null(known.amounts[column], "").combine_chunks().dictionary_encode()
         values, at = np.array(coded.dictionary.to_pylist(), dtype=object), np.asarray(coded.indices)
         before_V, after_V = (np.bincount(at, weights=w, minlength=len(values)) for w in (amount / max(known.total, 1.0), after))
         order = np.lexsort((values.astype(str), -np.maximum(before_V, after_V)))[:MOST_VALUES]
-        told[name] = [{"value": str(values[v]) or "(none)", "before": float(before_V[v]), "after": float(after_V[v])} for v in order]
+        lines = [{"value": str(values[v]) or "(none)", "before": float(before_V[v]), "after": float(after_V[v])} for v in order]
+        told[column.removeprefix(DESCRIBED)] = lines
     return told
 
 

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 from curate.corpus import Part, read_part
 from curate.storage import Folder
 
-DOCUMENTS, AMOUNT = "n_documents", "amount"
+GROUP, AMOUNT = "group", "amount"
+DESCRIBED = "of "
+"""Stands before the name of a described column, which may be any name."""
 
 
 @dataclass(frozen=True)
@@ -35,29 +37,26 @@ class AmountTask:
 
 
 def part_amounts(task: AmountTask) -> pa.Table:
-    """Documents and amount of every combination of group, and described values, in one part; a null group is null."""
+    """The amount of every combination of group and described values in one part; a null group is null."""
     columns = list(dict.fromkeys([task.by, task.length, *task.describe]))
     table = read_part(task.corpus, task.part.name, columns)
-    keys = {"group": as_text(table[task.by]), **{name: as_text(table[name]) for name in task.describe}}
+    keys = {GROUP: as_text(table[task.by]), **{f"{DESCRIBED}{name}": as_text(table[name]) for name in task.describe}}
     amount = pc.fill_null(table[task.length], 0).cast(pa.int64())
-    counted = pa.table({**keys, AMOUNT: amount}).group_by(list(keys), use_threads=False)
-    return _plain(counted.aggregate([(AMOUNT, "count"), (AMOUNT, "sum")]), list(keys))
+    return _added(pa.table({**keys, AMOUNT: amount}), list(keys))
 
 
 def summed(parts: Sequence[pa.Table]) -> pa.Table:
-    """All parts together, ordered by group and described values: group, described columns, n_documents, amount."""
+    """All parts together, ordered by group and described values: ``GROUP``, columns named ``DESCRIBED`` and a name, ``AMOUNT``."""
     table = pa.concat_tables(parts)
-    keys = [name for name in table.column_names if name not in (DOCUMENTS, AMOUNT)]
-    found = table.group_by(keys, use_threads=False).aggregate([(DOCUMENTS, "sum"), (AMOUNT, "sum")])
-    found = found.rename_columns({f"{DOCUMENTS}_sum": DOCUMENTS, f"{AMOUNT}_sum": AMOUNT}).select([*keys, DOCUMENTS, AMOUNT])
-    return found.sort_by([(name, "ascending") for name in keys])
+    keys = [name for name in table.column_names if name != AMOUNT]
+    return _added(table, keys).sort_by([(name, "ascending") for name in keys])
 
 
 def by_group(amounts: pa.Table) -> tuple[pa.Array, pa.Array]:
     """The groups there are, null left out, and the amount of each."""
-    found = amounts.group_by("group", use_threads=False).aggregate([(AMOUNT, "sum")]).sort_by("group")
-    found = found.filter(pc.is_valid(found["group"]))
-    return found["group"].combine_chunks(), found[f"{AMOUNT}_sum"].combine_chunks()
+    found = _added(amounts, [GROUP]).sort_by(GROUP)
+    found = found.filter(pc.is_valid(found[GROUP]))
+    return found[GROUP].combine_chunks(), found[AMOUNT].combine_chunks()
 
 
 def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -67,5 +66,7 @@ def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string())
 
 
-def _plain(found: pa.Table, keys: list[str]) -> pa.Table:
-    return found.rename_columns({f"{AMOUNT}_count": DOCUMENTS, f"{AMOUNT}_sum": AMOUNT}).select([*keys, DOCUMENTS, AMOUNT])
+def _added(table: pa.Table, keys: list[str]) -> pa.Table:
+    """Amounts of equal keys as one."""
+    found = table.group_by(keys, use_threads=False).aggregate([(AMOUNT, "sum")])
+    return found.select([*keys, f"{AMOUNT}_sum"]).rename_columns([*keys, AMOUNT])

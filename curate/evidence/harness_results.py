@@ -12,6 +12,7 @@ stand among tasks and would count these twice: they are left out unless they are
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,8 +73,16 @@ def read_harness(path: str, content: bytes, entry: Benchmarks) -> HarnessFile:
             found.lacking.append(task)
             continue
         _check_direction(path, told, task, key, entry)
-        found.values[task] = float(results[task][key])
+        found.values[task] = _number(results[task][key])
     return found
+
+
+def _number(value: float) -> float:
+    """A number of JSON, which may have any number of digits."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _told(path: str, content: bytes) -> dict[str, Any]:
@@ -81,7 +90,7 @@ def _told(path: str, content: bytes) -> dict[str, Any]:
     expected = "JSON with `results`, as lm-evaluation-harness writes it"
     try:
         told = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"the file is no JSON: {error}", where=path, expected=expected, fix="run the evaluation again") from error
     results = told.get("results") if isinstance(told, dict) else None
     if not isinstance(results, dict) or not all(isinstance(of_task, dict) for of_task in results.values()):
@@ -91,17 +100,17 @@ def _told(path: str, content: bytes) -> dict[str, Any]:
 
 def _model(path: str, told: dict[str, Any]) -> str:
     """What the file calls its model, with its revision."""
-    config = told.get("config")
-    config = config if isinstance(config, dict) else {}
+    config = _object(told, "config")
     arguments = _arguments(config.get("model_args"))
-    name = told.get("model_name") or next((arguments[key] for key in NAMED_BY if arguments.get(key)), None)
-    if not name:
+    called = told.get("model_name")
+    name = called if isinstance(called, str) and called else next((arguments[key] for key in NAMED_BY if arguments.get(key)), None)
+    if name is None:
         raise InputError(
             "the file does not say which model it is of", where=path,
             expected="`model_name`, or `pretrained=` in `config.model_args`", fix='add `"model_name": ...` to the file',
         )  # fmt: skip
     revision = arguments.get("revision") or config.get("model_revision") or "main"
-    return str(name) if revision == "main" else f"{name}@{revision}"
+    return name if revision == "main" else f"{name}@{revision}"
 
 
 def _arguments(told: Any) -> dict[str, str]:
@@ -114,8 +123,13 @@ def _arguments(told: Any) -> dict[str, str]:
 
 def _groups(told: dict[str, Any]) -> set[str]:
     """Names that stand for groups of tasks."""
-    groups, subtasks = told.get("groups") or {}, told.get("group_subtasks") or {}
-    return {*groups, *(name for name, below in subtasks.items() if below)}
+    return {*_object(told, "groups"), *(name for name, below in _object(told, "group_subtasks").items() if below)}
+
+
+def _object(told: dict[str, Any], key: str) -> dict[str, Any]:
+    """What stands under a key, where that is an object."""
+    value = told.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def _metrics(of_task: dict[str, Any]) -> list[str]:
@@ -149,8 +163,8 @@ def _metric(path: str, task: str, of_task: dict[str, Any], entry: Benchmarks) ->
 def _check_direction(path: str, told: dict[str, Any], task: str, key: str, entry: Benchmarks) -> None:
     """Refuse a metric that the file says points the other way than is declared."""
     metric = key.partition(",")[0]
-    of_task = (told.get("higher_is_better") or {}).get(task)
-    higher = of_task.get(metric, of_task.get(key)) if isinstance(of_task, dict) else None
+    of_task = _object(_object(told, "higher_is_better"), task)
+    higher = of_task.get(metric, of_task.get(key))
     if higher is None or bool(higher) == (entry.values == "accuracy"):
         return
     says = "higher" if higher else "lower"

@@ -24,6 +24,8 @@ from curate.evidence.matrix_files import MatrixFile, ModelName, check_twice, mod
 from curate.evidence.settings import Losses
 from curate.storage import Folder
 
+MOST_EXACT = 2**53
+"""Up to here float64 has every whole number."""
 NOT_A_MODEL = "leave the column out, or name the column of groups with `id:`"
 
 
@@ -63,7 +65,9 @@ def imported_models(settings: Losses, options: dict[str, Any] | None = None) -> 
     """Names of models in the table that is named, from its header alone."""
     source = _source(settings, options)
     found = [model_name(source.names[i]) for i in _places(source, settings)]
-    return [model.raw for model in found] if _is_ours(source) else [model.name for model in told_apart(found)[0]]
+    names = [model.raw for model in found] if _is_ours(source) else [model.name for model in told_apart(found)[0]]
+    _check_families(settings, names)
+    return names
 
 
 def _source(settings: Losses, options: dict[str, Any] | None) -> MatrixFile:
@@ -77,6 +81,8 @@ def _is_ours(source: MatrixFile) -> bool:
 
 def _places(source: MatrixFile, settings: Losses) -> list[int]:
     """Where the columns of models are."""
+    if _is_ours(source):
+        _check_ours(source, settings)
     place = source.names.index(GROUP) if _is_ours(source) else source.id_column(settings.id)
     places = [i for i, name in enumerate(source.names) if i != place and name not in AMOUNTS]
     if not places:
@@ -84,23 +90,33 @@ def _places(source: MatrixFile, settings: Losses) -> list[int]:
     return places
 
 
+def _check_ours(source: MatrixFile, settings: Losses) -> None:
+    """Refuse to take a table of ours for another than it says it is."""
+    assert source.schema is not None
+    by = source.schema.metadata[b"by"].decode()
+    if settings.by != by:
+        raise ConfigError(
+            f"groups of the table are values of {by!r}, not of {settings.by!r}", where=f"correlate.losses.by, {source.path}",
+            expected="the column that the table was made by", fix=f"set `by: {by}`",
+        )  # fmt: skip
+    if settings.id not in (None, GROUP):
+        raise ConfigError(
+            f"groups of the table are in the column {GROUP!r}, not in {settings.id!r}", where=f"correlate.losses.id, {source.path}",
+            expected="no `id:`, as the table was written by curate", fix="remove `id:`",
+        )  # fmt: skip
+
+
 def _take_over(source: MatrixFile, settings: Losses, out: BinaryIO) -> None:
     """Write a table of ours again, with all it says of itself."""
     schema = source.schema
     assert schema is not None
-    by = schema.metadata[b"by"].decode()
-    if settings.by != by:
-        raise ConfigError(
-            f"groups of the table are values of {by!r}, not of {settings.by!r}",
-            where=f"correlate.losses.by, {source.path}", fix=f"set `by: {by}`",
-        )  # fmt: skip
     places = _places(source, settings)
     names = [source.names[i] for i in places]
     described = {name: told_of(schema.field(i)) for name, i in zip(names, places, strict=True)}
     _check_families(settings, names)
     for name, family in settings.families.items():
         described[name]["family"] = family
-    with LossTableWriter(out, names, described, by, json.loads(schema.metadata[b"card"]), where=source.path) as writer:
+    with LossTableWriter(out, names, described, settings.by, json.loads(schema.metadata[b"card"]), where=source.path) as writer:
         _copy(source, source.names.index(GROUP), places, writer)
 
 
@@ -137,8 +153,9 @@ def _check_families(settings: Losses, names: Sequence[str]) -> None:
     for name in settings.families:
         if name not in names:
             raise ConfigError(
-                f"the losses know no model {name!r}", where="correlate.losses.families", fix=nearest(name, sorted(names)[:50])
-            )
+                f"the losses know no model {name!r}", where="correlate.losses.families", expected="a column of the table",
+                fix=nearest(name, sorted(names)[:50]),
+            )  # fmt: skip
 
 
 def _copy(source: MatrixFile, place: int, places: Sequence[int], writer: LossTableWriter) -> None:
@@ -159,12 +176,10 @@ def _copy(source: MatrixFile, place: int, places: Sequence[int], writer: LossTab
 
 def _whole_numbers(source: MatrixFile, column: pa.Array, place: int, row: int) -> pa.Array:
     """Pages or bytes of groups, null where unknown."""
-    if pa.types.is_integer(column.type):
-        return column
     values = source.numbers(column, place, row, "leave the column out")
-    if (values < 0).any() or (np.nan_to_num(values) % 1 != 0).any():
+    if (values < 0).any() or (values > MOST_EXACT).any() or (np.nan_to_num(values) % 1 != 0).any():
         raise InputError(
             "a group has no whole number of them", where=f"{source.path}, column {source.names[place]!r}",
-            expected="whole numbers from 0 on", fix="mend it or leave the column out",
+            expected=f"whole numbers from 0 to {MOST_EXACT:,}", fix="mend it or leave the column out",
         )  # fmt: skip
     return pa.array(values, from_pandas=True).cast(pa.int64())

@@ -223,11 +223,6 @@ class LossTable:
         self.n_missing = {name: _n_nulls(metadata, schema.names.index(name)) for name in self.models}
 
     @classmethod
-    def open(cls, folder: Folder, name: str = TABLE) -> LossTable:
-        """The table of that name in a folder."""
-        return cls(folder, name)
-
-    @classmethod
     def at(cls, path: str | Path) -> LossTable:
         """The table in a local file."""
         return cls(Folder(str(Path(path).parent)), Path(path).name)

@@ -92,9 +92,14 @@ class MatrixFile:
             yield
         except FileNotFoundError as error:
             raise InputError("there is no such table", where=self.path, expected="a file", fix="check the path") from error
-        except (pa.ArrowInvalid, UnicodeDecodeError, csv.Error, EOFError, OSError) as error:
+        except (pa.ArrowException, ValueError, csv.Error, EOFError, OSError, ImportError) as error:
             told = " ".join(str(error).split())[:300]
-            raise InputError(f"the table cannot be read: {told}", where=self.path, expected=KNOWN, fix="mend or convert it") from error
+            raise InputError(
+                f"the table cannot be read: {told}",
+                where=self.path,
+                expected="a CSV or Parquet file within reach",
+                fix="mend or convert it",
+            ) from error
 
     @contextmanager
     def _open(self) -> Iterator[pa.NativeFile]:
@@ -116,7 +121,8 @@ class MatrixFile:
                 raise InputError("the table is empty", where=self.path, expected="a header and rows", fix="name another")
         with self._open() as file:
             text = io.TextIOWrapper(io.BufferedReader(file), encoding="utf-8-sig", newline="")
-            header = next((row for row in csv.reader(text, delimiter=DELIMITERS[self._suffix]) if row), [])
+            rows = enumerate(csv.reader(text, delimiter=DELIMITERS[self._suffix]))
+            self._n_blank, header = next(((n, row) for n, row in rows if row), (0, []))
             text.detach().detach()
         if not header:
             raise InputError("the table is empty", where=self.path, expected="a header and rows", fix="name another")
@@ -152,7 +158,9 @@ class MatrixFile:
         with self._open() as file:
             reader = pacsv.open_csv(
                 file,
-                read_options=pacsv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=keys, skip_rows_after_names=1),
+                read_options=pacsv.ReadOptions(
+                    use_threads=False, block_size=BLOCK_BYTES, column_names=keys, skip_rows_after_names=self._n_blank + 1
+                ),
                 parse_options=pacsv.ParseOptions(delimiter=DELIMITERS[self._suffix], newlines_in_values=True),
                 convert_options=pacsv.ConvertOptions(
                     column_types=dict.fromkeys(keys, pa.string()), strings_can_be_null=False, include_columns=[keys[c] for c in columns]

@@ -152,7 +152,13 @@ def _folders(entry: ModelEntry, where: str) -> list[str]:
     if not _WILD.search(entry.path) or Path(entry.path).is_dir():
         return [entry.path]
     above = Path(Path(entry.path).anchor)
-    matched = sorted(str(path) for path in above.glob(str(Path(entry.path).relative_to(above))))
+    try:
+        matched = sorted(str(path) for path in above.glob(str(Path(entry.path).relative_to(above))))
+    except ValueError as error:
+        raise ConfigError(
+            f"{entry.path!r} is no pattern: {error}", where=f"{where}.path", expected="a pattern such as models/pythia-*",
+            fix="correct the pattern",
+        ) from None  # fmt: skip
     found = [path for path in matched if (Path(path) / CONFIG).is_file()]
     if not found:
         beside = f"; it matches {len(matched)} other paths, such as {matched[0]}" if matched else ""

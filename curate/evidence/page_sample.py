@@ -174,6 +174,7 @@ def find_candidates(task: CandidatesTask) -> tuple[int, int]:
     columns = list(dict.fromkeys(["doc_id", "n_bytes", task.rule.by]))
     table = read_part(task.corpus, task.part.name, columns)
     group = as_text(table[task.rule.by])
+    group = pc.if_else(pc.equal(group, ""), None, group)  # as no name: a table of losses has one in every row
     table = pa.table([group, table["doc_id"], table["n_bytes"], pa.array(np.arange(len(table)))], schema=_CANDIDATES)
     named = table.filter(group.is_valid())
     kept = named.take(pa.array(_smallest(named, task.rule)))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from curate.correlation import Projection
-from curate.correlation.projections import l2, linear, tau_of
+from curate.correlation.projections import PROJECTIONS, tau_of
 from curate.correlation.weights import filter_ratio_of, of_target
 from curate.errors import ConfigError, InfeasibleMixtureError
 from curate.mixers.mixer import Mixer, Mixture
@@ -108,13 +108,15 @@ class PerplexityCorrelation(Mixer):
 
     def _project(self, estimate_D: np.ndarray, settled_D: np.ndarray, tau_D: np.ndarray, natural_D: np.ndarray) -> np.ndarray:
         """The shares: projected, but for domains that are left at their natural share."""
-        project = linear if self.projection == "linear" else l2
+        project = PROJECTIONS[self.projection]
         if self.unsettled == "estimate" or settled_D.all():
             return project(estimate_D, tau_D)
         share_D = np.where(settled_D, 0.0, natural_D)
         left = 1.0 - float(share_D.sum())
-        if settled_D.any() and left > 0:
-            share_D[settled_D] = left * project(estimate_D[settled_D], tau_D[settled_D] / left)
+        # Domains without text count as settled, and leave nothing to be projected into.
+        moves_D = settled_D & (natural_D > 0)
+        if moves_D.any():
+            share_D[moves_D] = left * project(estimate_D[moves_D] / left, tau_D[moves_D] / left)
         return share_D / share_D.sum()
 
     def _told(

@@ -19,11 +19,13 @@ from curate.corpus import (
     group_stage,
     split_name,
 )
-from curate.evidence.benchmark_results import BenchmarkResults, read_benchmarks, result_files
+from curate.evidence.alignment import check_before_losses
+from curate.evidence.benchmark_results import BenchmarkResults, read_benchmarks
 from curate.evidence.estimation import find_weights
 from curate.evidence.findings import Findings, Known
 from curate.evidence.group_amounts import AmountTask, by_group, part_amounts, summed
 from curate.evidence.loss_table import LossTable
+from curate.evidence.result_files import result_files
 from curate.evidence.settings import Correlate
 from curate.evidence.weights_card import weights_card
 from curate.manifest import HashingWriter, Ledger, Record, file_hash
@@ -70,13 +72,19 @@ class CorrelateStage(Stage):
 
     @cached_property
     def results(self) -> BenchmarkResults:
-        """The benchmark results, read once."""
-        return read_benchmarks(self.settings.benchmarks, self.losses.model_names(), self.options)
+        """The benchmark results that targets are made of, read once."""
+        found = read_benchmarks(self.settings.benchmarks, self.losses.model_names(), self.options)
+        found.check_confirmed(self.settings.confirmed)
+        return found.of_targets(self.settings.targets)
+
+    @property
+    def targets(self) -> list[str]:
+        """Names of the targets that weights are made for."""
+        return list(self.settings.targets or self.results.names_B)
 
     def check(self) -> None:
-        """Raise for what can be known before any loss is: unreadable results, unknown benchmarks, models without results."""
-        self.results.check_targets(self.settings.targets)
-        self.results.check_models(self.losses.model_names(), self.settings.missing)
+        """Raise for what can be known before any loss is: unreadable results, unknown benchmarks, missing models and results."""
+        check_before_losses(self.losses.model_names(), self.results, self.settings.missing)
 
     def identity(self) -> dict[str, Any]:
         """The settings, and the results by content."""

@@ -15,12 +15,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from curate import registry
 from curate.corpus import EVIDENCE_CARD, EVIDENCE_TABLE, INGEST, LOSSES, LOSSES_FOLDER, group_stage, split_name
 from curate.evidence import page_losses, page_sample
 from curate.evidence.chunks import ChunkRule, chunker
 from curate.evidence.imported_losses import imported_models, write_imported
-from curate.evidence.loss_table import LossTable, card_markdown, write_loss_table
+from curate.evidence.loss_table import LossTable, card_markdown, counted, write_loss_table
 from curate.evidence.page_losses import LossTask, score_pages, stage_of
 from curate.evidence.page_models import PageModel, check_models, find_models, same_weights
 from curate.evidence.page_sample import CandidatesTask, PageSample, SampleRule
@@ -42,6 +44,7 @@ SAMPLE = "sample.arrow"
 MISSING = "missing"
 STAND_IN_STEP = 0.01
 """By which the losses of models that a rehearsal does not read differ from those of the first."""
+STAND_IN_LOSS = 1.0
 
 
 @dataclass
@@ -184,6 +187,17 @@ def _committed_table(corpus: Folder, write: Callable[[Any], None]) -> tuple[dict
     return {path: table_bytes.entry(table.n_groups), beside: card_bytes.entry(0)}, table
 
 
+def stand_ins(read_D: np.ndarray, models: list[str]) -> dict[str, np.ndarray]:
+    """Losses for every model of a rehearsal, from those of the one it reads.
+
+    A single page may have no loss, where a group in earnest has one. Groups rise and fall with the models by turns: if all
+    went one way, weights might leave out none, and a page classifier would have nothing to tell apart.
+    """
+    known_D = np.where(np.isnan(read_D), STAND_IN_LOSS, read_D)
+    turn_D = np.where(np.arange(len(read_D)) % 2, -STAND_IN_STEP, STAND_IN_STEP)
+    return {name: known_D + turn_D * i for i, name in enumerate(models)}
+
+
 class _Building:
     """One run that reads pages. M models, D groups, P pages."""
 
@@ -310,10 +324,10 @@ class _Building:
         few = self._stage.rule.min_pages
         if counts["n_groups_left_out"]:
             some = ", ".join(f"{name!r} ({n})" for name, n in counts["left_out"].items())
-            size = f"{counts['n_groups_left_out']:,} groups, {counts['n_pages_left_out']:,} pages in all"
-            notes.append(f"{size}, are left out for having fewer than {few:,} pages each; the first by name: {some}")
+            size = f"{counted(counts['n_groups_left_out'], 'group')} with {counted(counts['n_pages_left_out'], 'page')} in all"
+            notes.append(f"left out for having fewer than {few:,} pages each: {size}; the first by name: {some}")
         if counts["n_without_group"]:
-            notes.append(f"{counts['n_without_group']:,} documents have no {self._stage.rule.by!r} and were not drawn from")
+            notes.append(f"not drawn from, for want of a {self._stage.rule.by!r}: {counted(counts['n_without_group'], 'document')}")
         for names in same_weights(self._models):
             notes += [f"{', '.join(names)} have the same weights: they are one model, and no evidence apart"]
         for name, reasons in lost.items():
@@ -330,8 +344,7 @@ class _Building:
         run.pending(TABLE_STAGE, [], "none")  # the manifest on disk may still vouch for an earlier one
         losses = {m.name: page_losses.group_losses(run.corpus, m, sample, settings.formula) for m in self._models}
         if stage.rehearse:
-            (read,) = losses.values()
-            losses = {m.name: read + STAND_IN_STEP * i for i, m in enumerate(stage.models)}
+            losses = stand_ins(losses[self._models[0].name], [m.name for m in stage.models])
         described = {m.name: {"family": m.family, "tokenizer": m.tokens, "source": m.source, "weights": m.weights} for m in stage.models}
         chunks = stage._sampled["chunks"]
         card = {
