@@ -297,3 +297,9 @@ def file_hash(corpus: Folder, name: str) -> str:
         while block := file.read(1 << 24):
             hasher.update(block)
     return f"{HASH}:{hasher.hexdigest()}"
+
+
+def hash_at(url: str, options: dict[str, Any] | None = None) -> str:
+    """As ``file_hash``, of a file by its path or URL."""
+    above, _, name = url.rpartition("/")
+    return file_hash(Folder(above or ("/" if url.startswith("/") else "."), options or {}), name)

@@ -29,7 +29,7 @@ class _Strict(BaseModel):
 class ModelEntry(_Strict):
     """One public model, or a pattern of folders that each hold one."""
 
-    path: str = Field(description="a folder in Hugging Face format, a pattern of such folders, or a hub id")
+    path: str = Field(min_length=1, description="a folder in Hugging Face format, a pattern of such folders, or a hub id")
     name: str | None = Field(None, description="what tables call it, as benchmark results do; default: the hub id, or the folder's name")
     family: str | None = Field(None, description="models of one family are no independent evidence; default: the name itself")
     revision: str | None = Field(None, description="commit, tag or branch on the hub")
@@ -53,10 +53,14 @@ def _entries(value: Any) -> Any:
     return [{"path": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
 
 
+BUILT = {"pages", "min_pages", "context", "overlap", "precision", "chunks", "formula"}
+"""Keys of losses that are built here."""
+
+
 class Losses(_Strict):
     """Bits per byte of models on groups of pages: built here from ``models``, or imported from ``table``."""
 
-    table: str | None = Field(None, description="a table to import: CSV or Parquet, a row for each group, a column for each model")
+    table: str | None = Field(None, min_length=1, description="to import: CSV or Parquet, a row for each group, a column for each model")
     id: str | None = Field(None, description="imported: the column that names groups; default: the first")
     families: dict[str, str] = Field(default_factory=dict, description="imported: the family of a model, by its name")
     models: Annotated[list[ModelEntry], BeforeValidator(_entries)] = Field(default_factory=list, description="models to read pages with")
@@ -77,13 +81,16 @@ class Losses(_Strict):
             raise ValueError("losses are either imported or built: give exactly one of `table` and `models`")
         if self.table is None and (self.id is not None or self.families):
             raise ValueError("`id` and `families` belong to an imported `table`; a model's family stands beside its path")
+        idle = sorted(self.model_fields_set & BUILT) if self.table is not None else []
+        if idle:
+            raise ValueError(f"`{idle[0]}` says how models read pages, which an imported `table` has behind it: remove it")
         return self
 
 
 class Benchmarks(_Strict):
     """Benchmark results of the same models."""
 
-    path: str = Field(description="lm-evaluation-harness JSON (a file, folder or pattern), or a CSV or Parquet table")
+    path: str = Field(min_length=1, description="lm-evaluation-harness JSON (a file, folder or pattern), or a CSV or Parquet table")
     values: Literal["error", "accuracy"] = Field(description="what the numbers are: error, where lower is better, or accuracy")
     metric: str | None = Field(None, description="lm-evaluation-harness: which metric of each task, such as acc or acc_norm")
     tasks: list[str] | None = Field(None, description="only these; default: all that have the metric")

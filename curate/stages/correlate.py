@@ -28,10 +28,9 @@ from curate.evidence.loss_table import LossTable
 from curate.evidence.result_files import result_files
 from curate.evidence.settings import Correlate
 from curate.evidence.weights_card import weights_card
-from curate.manifest import HashingWriter, Ledger, Record, file_hash
+from curate.manifest import HashingWriter, Ledger, Record, hash_at
 from curate.stages.losses import LossesStage
 from curate.stages.stage import Outcome, Run, Stage
-from curate.storage import Folder
 
 VERSION = 1
 SHARD = "weights"
@@ -89,13 +88,9 @@ class CorrelateStage(Stage):
     def identity(self) -> dict[str, Any]:
         """The settings, and the results by content."""
         settings = self.settings.model_dump(mode="json", exclude={"losses", "benchmarks"})
-        files = [[self._hash(path) for path in result_files(entry, self.options)] for entry in self.settings.benchmarks]
+        files = [[hash_at(path, self.options) for path in result_files(entry, self.options)] for entry in self.settings.benchmarks]
         entries = [entry.model_dump(mode="json", exclude={"path"}) for entry in self.settings.benchmarks]
         return {"version": VERSION, **settings, "benchmarks": entries, "results": files, "length": self.length, "seed": self._seed}
-
-    def _hash(self, path: str) -> str:
-        parent, _, name = path.rpartition("/")
-        return file_hash(Folder(parent or ("/" if path.startswith("/") else "."), self.options), name)
 
     @property
     def _seed(self) -> int:

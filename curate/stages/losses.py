@@ -29,7 +29,7 @@ from curate.evidence.page_sample import CandidatesTask, PageSample, SampleRule
 from curate.evidence.page_tokens import TokensTask, tokens_folder, tokens_path, write_tokens
 from curate.evidence.settings import Losses
 from curate.hashing import fingerprint
-from curate.manifest import HashingWriter, Ledger, Record, file_hash
+from curate.manifest import HashingWriter, Ledger, Record, hash_at
 from curate.progress import Bar
 from curate.scorers.scorer import Resources
 from curate.scoring import checkpoints_path
@@ -112,9 +112,9 @@ class LossesStage(Stage):
     def identity(self) -> dict[str, Any]:
         """The sample and the models by content; of an imported table its content."""
         if self.settings.table is not None:
-            parent, _, name = self.settings.table.rpartition("/")
+            name = self.settings.table.rpartition("/")[2]
             told = {"id": self.settings.id, "families": dict(self.settings.families), "by": self.settings.by}
-            return {"version": VERSION, "table": file_hash(Folder(parent or ".", self.options), name), "name": name, **told}
+            return {"version": VERSION, "table": hash_at(self.settings.table, self.options), "name": name, **told}
         models = [{"name": m.name, "family": m.family, "source": m.source, **m.identity} for m in self.models]
         return {"version": VERSION, "sample": self._sampled, "formula": self.settings.formula, "models": models}
 
