@@ -24,6 +24,7 @@ from curate.evidence.interpretation import (
     value_told,
     verdict,
 )
+from curate.evidence.loss_table import counted
 from curate.quantities import count
 from curate.selection_shift import Shift, classifier_told
 
@@ -38,26 +39,27 @@ def correlations_summary(facts: Mapping[str, Any]) -> list[Any]:
     """The lines printed at the end of a run: every target's spread beside what permuted results give, and what has weight."""
     families = f"{facts['n_families']:,} famil{'y' if facts['n_families'] == 1 else 'ies'}"
     title = f"perplexity correlations: {len(facts['models']):,} models of {families}, {facts['n_groups']:,} groups by {facts['by']}"
-    names = ("models", "10%", "median", "90%", "deviation", "permuted", "times", "settled", "included", "their share", "spread")
-    table = _plain(title, "target", *names, left=("target", "spread"))
+    names = ("models", "10%", "median", "90%", "deviation", "permuted", "times", "spread")
+    spreads = _plain(title, "target", *names, left=("target", "spread"))
+    included = _plain("", "target", "settled", "included", "their share", left=("target",))
+    included.title = None
     for target in facts["targets"]:
-        table.add_row(Text(target["target"]), *_overview(target))
-    return [table, *unknown_told(facts), *(Text(note, style="yellow") for note in facts["notes"])]
+        spreads.add_row(Text(target["target"]), *_spread(target))
+        held = target["included"]
+        settled = f"{target['n_settled']:,}" if has_intervals(target) else ""
+        included.add_row(Text(target["target"]), settled, f"{held['n_groups']:,}", f"{held['natural']:.1%}")
+    return [spreads, included, *unknown_told(facts), *(Text(note, style="yellow") for note in facts["notes"])]
 
 
-def _overview(target: Mapping[str, Any]) -> list[str | Text]:
-    """One target's line without its name."""
-    spread, null, times, held = target["spread"], target["null_deviation"], times_chance(target), target["included"]
-    worth = verdict(target)
+def _spread(target: Mapping[str, Any]) -> list[str | Text]:
+    """One target's estimates without its name."""
+    spread, null, times, worth = target["spread"], target["null_deviation"], times_chance(target), verdict(target)
     return [
         f"{target['n_models']:,}",
         *(f"{spread[q]:.3f}" for q in ("q10", "median", "q90")),
         f"{spread['deviation']:.3f}",
         f"{null['mean']:.3f}" if null else "",
         f"{times:.1f}" if times is not None else "",
-        f"{target['n_settled']:,}" if has_intervals(target) else "",
-        f"{held['n_groups']:,}",
-        f"{held['natural']:.1%}",
         Text(WORTH[worth], style=_STYLES[worth]),
     ]
 
@@ -68,7 +70,7 @@ def unknown_told(facts: Mapping[str, Any]) -> list[Text]:
     if not unknown["n_groups"]:
         return []
     examples = ", ".join(unknown["examples"][:5])
-    said = f"{unknown['n_groups']:,} groups have no estimate, {unknown['share']:.1%} of the {facts['unit']}: {examples}"
+    said = f"without an estimate: {counted(unknown['n_groups'], 'group')}, {unknown['share']:.1%} of the {facts['unit']}: {examples}"
     return [Text(said, style="yellow" if unknown["share"] >= 0.05 else "dim")]
 
 
@@ -107,10 +109,9 @@ def _groups(target: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
 
 def apart(target: Mapping[str, Any], most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The best groups, and the worst of the others, both from the higher estimate to the lower, at most so many of each."""
-    best = target["best"][:most]
-    told = {line["group"] for line in best}
-    worst = [line for line in target["worst"][:most] if line["group"] not in told]
-    return best, sorted(worst, key=lambda line: -line["estimate"])
+    # Where groups are few, the best that are told hold the worst, too.
+    known = sorted({line["group"]: line for line in [*target["best"], *target["worst"]]}.values(), key=lambda line: -line["estimate"])
+    return known[:most], known[most:][-most:]
 
 
 def _told(target: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Text]:
@@ -163,6 +164,9 @@ def _plain(title: str, *columns: str, left: tuple[str, ...]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, title_style="bold")
     for name in columns:
         table.add_column(
-            name, justify="left" if name in left else "right", overflow="fold" if name in ("group", "value", "target") else "ellipsis"
+            name,
+            justify="left" if name in left else "right",
+            overflow="fold" if name in ("group", "value", "target") else "ellipsis",
+            no_wrap=name not in left,
         )
     return table

@@ -51,6 +51,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "static_embedding": [{"dimension": 8, "buckets": 1024}, {"dimension": 8, "buckets": 1024, "ngram": 2}],
     "tokens": [{"vocab_size": 300}, {"vocab_size": 300, "mode": "estimate"}],
     "natural": [{}],
+    "perplexity_correlation": [{}, {"projection": "l2", "filter_ratio": 0.5}, {"unsettled": "natural"}],
     "samplemix": [
         {"quality": "rater.rating", "diversity": "clusters"},
         {"quality": {"rater.rating": -2.0}, "diversity": "clusters", "quality_scaling": "rank", "diversity_scaling": "rank"},

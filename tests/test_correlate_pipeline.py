@@ -215,6 +215,13 @@ def test_what_cannot_be_is_refused_before_work(raw: Path, tmp_path: Path) -> Non
         pipeline(without(confirmed=["both"])).check()
     with pytest.raises(ConfigError, match="no model 'x'"):
         pipeline(without(losses=correlate["losses"] | {"families": {"x": "y"}})).check()
+    with pytest.raises(ConfigError, match="no weights for the target 'other'"):
+        pipeline(config | {"mix": config["mix"] | {"target": "other"}}).check()
+    with pytest.raises(ConfigError, match="weights for 2 targets"):
+        pipeline(without(targets={})).check()
+    classifier = {"correlation_classifier": {"name": "pages", "target": "other"}}
+    with pytest.raises(ConfigError, match="no weights for the target 'other'"):
+        pipeline(config | {"score": [*config["score"], classifier]}).check()
     with pytest.raises(ConfigError, match="no weights of groups"):
         pipeline({k: v for k, v in config.items() if k != "correlate"}).check()
     with pytest.raises(ConfigError, match="exactly one of"):

@@ -289,7 +289,7 @@ def test_a_table_in_huge_pages_is_the_same_table(kib: int) -> None:
 def test_training_is_the_librarys_own_with_the_papers_bigrams(tmp_path: Path) -> None:
     import fasttext
 
-    options = CorrelationClassifier()._options()
+    options = CorrelationClassifier().library_options()
     fitted(tmp_path, pages(PLANTED, 20), weights_of(WEIGHTS), dim=4, bucket=100)
     (tmp_path / "lines.txt").write_text("__label__a x y\n__label__b z w\n")
     # What the library would take if nothing but the bigrams were said; `bucket` is small here and not compared.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 import sys
 from pathlib import Path
@@ -15,7 +17,17 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.experiments import perplexity_pruning, planting, ranking, samplemix, samplemix_report
+from benchmarks.experiments import (
+    perplexity_correlations,
+    perplexity_correlations_models,
+    perplexity_correlations_pages,
+    perplexity_correlations_report,
+    perplexity_pruning,
+    planting,
+    ranking,
+    samplemix,
+    samplemix_report,
+)
 from curate.hashing import doc_id
 
 METHODS = Path(__file__).parents[1] / "docs/methods"
@@ -106,3 +118,72 @@ def test_a_page_quotes_what_its_experiment_prints(report, results: Path, page: s
     printed = [line for line in report(pc_csv.read_csv(results)).splitlines() if re.match(quoted, line)]
     assert len(printed) > 40
     assert not [line for line in printed if line not in text]
+
+
+def records(folder: Path, domain: str, rows: list[dict]) -> None:
+    """A domain's folder with one file."""
+    (folder / domain).mkdir(parents=True)
+    lines = [json.dumps({"id": f"{domain}-{i}", "provenance": {"repo": "a/b", "path": "p"}} | row) for i, row in enumerate(rows)]
+    (folder / domain / "x.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+
+
+def test_what_shares_a_key_takes_one_role_and_groups_are_named_by_what_records_tell(tmp_path: Path):
+    rows = [{"text": f"{i} " + "word " * 40, "meta": {"movie": f"m{i % 40}", "rating": i % 2 + 1}} for i in range(400)]
+    records(tmp_path, "reviews", rows)
+    found = perplexity_correlations_pages._domain(tmp_path / "reviews", "reviews")
+    role_of: dict[int, set[str]] = {}
+    for text, role in zip(found["text"].to_pylist(), found["role"].to_pylist(), strict=True):
+        role_of.setdefault(int(text.split()[0]) % 40, set()).add(role)
+    assert len(found) == 400
+    assert all(len(roles) == 1 for roles in role_of.values())
+    assert set.union(*role_of.values()) == {"judges", "pool", "held_out"}
+    assert set(found["group"].to_pylist()) == {"reviews/rating 1", "reviews/rating 2"}
+
+
+def test_small_groups_are_one_and_a_text_is_a_page_once(tmp_path: Path):
+    rows = [
+        {"text": f"{i} " + "word " * 40, "meta": {"newsgroup": "big" if i < 150 else f"small{i}", "subject": str(i)}} for i in range(170)
+    ]
+    records(tmp_path, "forum", [*rows, *rows[:20]])
+    found = perplexity_correlations_pages._domain(tmp_path / "forum", "forum")
+    groups = found["group"].to_pylist()
+    assert len(found) == 170
+    assert {group: groups.count(group) for group in set(groups)} == {"forum/big": 150, "forum/other": 20}
+
+
+@given(st.lists(st.integers(0, 4000), max_size=30))
+def test_pages_are_whole_lines_of_a_bounded_length(sizes: list[int]):
+    text = "\n".join(f"{i:04}" + "x" * n for i, n in enumerate(sizes))
+    found = list(perplexity_correlations_pages._pieces(text))
+    assert all(100 <= len(page) <= perplexity_correlations_pages.LONGEST for page in found)
+    lines = [line for page in found for line in page.split("\n")]
+    assert len(set(lines)) == len(lines)
+    assert set(lines) <= set(text.split("\n"))
+
+
+def test_a_drawn_pool_has_as_much_of_each_group_as_of_others_where_there_is_so_much():
+    groups = ["a/x"] * 300 + ["a/y"] * 300 + ["a/z"] * 20 + ["b/x"] * 200
+    texts = [f"{i}" for i in range(len(groups))]
+    table = pa.table(
+        {
+            "doc_id": pa.array([doc_id(text.encode()) for text in texts], pa.binary(16)),
+            "text": texts, "domain": [g[0] for g in groups], "group": groups, "role": ["pool"] * 800 + ["judges"] * 20,
+            "n_bytes": [100] * len(groups),
+        }
+    )  # fmt: skip
+    pools = [perplexity_correlations_pages.drawn(table, "pool", seed, {"a": 22_000, "b": 5_000}) for seed in (0, 0, 1)]
+    counts = [{group: pool["group"].to_pylist().count(group) for group in set(groups)} for pool in pools]
+    assert counts[0] == {"a/x": 100, "a/y": 100, "a/z": 20, "b/x": 50}
+    assert counts[2] == counts[0]
+    assert pools[0].equals(pools[1])
+    assert pools[0]["text"].to_pylist() != pools[2]["text"].to_pylist()
+    assert not set(pools[0]["text"].to_pylist()) & {str(i) for i in range(800, 820)}
+
+
+def test_judges_differ_in_data_and_size_and_have_names_of_their_own():
+    judges = perplexity_correlations_models.JUDGES
+    assert len({judge.name for judge in judges}) == len(judges) >= 8
+    assert len({judge.mixture for judge in judges}) >= 8
+    assert len({(judge.size, judge.thousands) for judge in judges}) >= 4
+    assert {judge.vocabulary for judge in judges} == set(perplexity_correlations_models.VOCABULARIES)
+    assert set(perplexity_correlations_report.TARGET_BENCHMARKS) < set(perplexity_correlations_models.BENCHMARKS)

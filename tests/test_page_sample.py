@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from sampled_corpora import SITES, ingested, write_sites
 
-from curate.corpus import Corpus
-from curate.errors import ConfigError, InputError
+from curate.corpus import Corpus, Part
+from curate.errors import InputError
 from curate.evidence import page_sample
 from curate.evidence.page_sample import CandidatesTask, PageSample, SampleRule
 from curate.hashing import id_keys
@@ -32,6 +32,18 @@ def corpora(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Corpus]
     made = [ingested(raw, above / name, size) for name, size in (("many", 600), ("few", 1_000_000))]
     assert len(made[0].parts) > 6 > len(made[1].parts)
     return made
+
+
+def test_an_empty_name_is_no_group(tmp_path: Path) -> None:
+    """A table of losses, which is made when all models have read their pages, has a name in every row."""
+    folder = Folder(str(tmp_path))
+    rows = {"doc_id": [bytes([i]) * 16 for i in range(6)], "n_bytes": [1] * 6, "site": ["", "a", None, "", "a", ""]}
+    with folder.create("documents/part-00000-of-00001.parquet") as out:
+        pq.write_table(pa.table(rows, schema=pa.schema([("doc_id", pa.binary(16)), ("n_bytes", pa.int64()), ("site", pa.string())])), out)
+    task = CandidatesTask(folder, folder, Part("part-00000-of-00001", (("web", 6, 6),), ""), SampleRule("site", 2, 1, 3))
+    sample = page_sample.decide([task], [page_sample.find_candidates(task)])
+    assert sample.groups.to_pylist() == ["a"]
+    assert sample.counts["n_without_group"] == 4
 
 
 def drawn(corpus: Corpus, scratch: Path, rule: SampleRule) -> PageSample:
@@ -141,18 +153,3 @@ def test_a_column_of_labels_beside_the_documents(corpora: list[Corpus], tmp_path
 def test_too_few_pages_everywhere_says_how_many_there_are(corpora: list[Corpus], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no group of 'site' has 25 distinct pages; the largest, 'a\.org', has 12"):
         drawn(corpora[0], tmp_path, SampleRule("site", 25, 25, 3))
-
-
-def test_a_column_that_is_not_there(corpora: list[Corpus]) -> None:
-    with pytest.raises(ConfigError, match="no column 'sight'") as refused:
-        page_sample.check_column(corpora[0].folder, corpora[0].parts[0], "sight")
-    assert "site" in refused.value.fix
-
-
-def test_a_column_of_fractions_names_no_groups(corpora: list[Corpus]) -> None:
-    part = corpora[0].parts[0]
-    path = corpora[0].folder.local / "scores" / "odd" / f"{part.name}.parquet"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table({"doc_id": corpora[0].read(part, ["doc_id"])["doc_id"], "x": np.zeros(part.n_rows)}), path)
-    with pytest.raises(ConfigError, match="is double"):
-        page_sample.check_column(corpora[0].folder, part, "odd.x")

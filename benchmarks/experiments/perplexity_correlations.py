@@ -36,7 +36,8 @@ KEPT = 0.2
 """Share of the pool's tokens that every arm is trained on."""
 PAGES = 10
 """That judges read of each group."""
-CLASSIFIER_BYTES = 2_000_000
+CLASSIFIER_BYTES, EPOCHS = 2_000_000, 25
+"""That the page classifier learns from, and passes over them: with the default 5, no page gets a probability above a half."""
 ITEMS = 80
 QUESTIONS = 3000
 HELD_OUT_SEED, EVIDENCE_SEED = 20_260_301, 0
@@ -152,7 +153,7 @@ class Inputs:
                 labelled = [str(self._folder / "questions.parquet")]
                 score, select = [{"fasttext": {"name": arm, "labelled": labelled, "positive": "1"}}], self._best(f"{arm}.score")
             case "correlation":
-                classifier = {"name": "pages", "target": TARGET, "sample_bytes": CLASSIFIER_BYTES, "bucket": 200_000}
+                classifier = {"name": "pages", "target": TARGET, "sample_bytes": CLASSIFIER_BYTES, "epoch": EPOCHS, "bucket": 200_000}
                 score, select = [{"correlation_classifier": classifier}], self._best("pages.score")
             case "groups":
                 mix = {"use": "perplexity_correlation", "target": TARGET, "token_budget": self.budget}

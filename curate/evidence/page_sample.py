@@ -21,9 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.corpus import Part, group_path, read_part, split_name
+from curate.corpus import Part, group_path, read_part
 from curate.documents import DOC_ID
-from curate.errors import ConfigError, InputError, nearest
+from curate.errors import InputError
 from curate.evidence.chunks import ChunkRule, chunker
 from curate.evidence.group_amounts import as_text
 from curate.hashing import id_halves, id_keys
@@ -143,30 +143,6 @@ def read_scratch(scratch: Folder, name: str) -> pa.Table:
     """A whole Arrow file, each column in one piece."""
     with scratch.open(name) as file, pa.ipc.open_file(file) as reader:
         return reader.read_all().combine_chunks()
-
-
-def check_column(corpus: Folder, part: Part, by: str) -> None:
-    """Refuse a column that is not there, or whose values name no groups.
-
-    Raises:
-        ConfigError: naming it.
-    """
-    group, name = split_name(by)
-    path = f"{group_path(group)}/{part.name}.parquet"
-    with corpus.open(path) as file:
-        schema = pq.read_schema(file)
-    if name not in schema.names:
-        known = [n for n in schema.names if n not in ("text", "doc_id")]
-        raise ConfigError(
-            f"no column {by!r}", where="correlate.losses.by", expected=f"a column of {corpus.at(path)}", fix=nearest(name, known)
-        )
-    kind = schema.field(name).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
-        raise ConfigError(
-            f"the column {by!r} is {kind}", where="correlate.losses.by", expected="strings or whole numbers, each value a group",
-            fix="name another column, such as domain",
-        )  # fmt: skip
 
 
 def find_candidates(task: CandidatesTask) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from curate.evidence.interpretation import (
     value_told,
     verdict,
 )
+from curate.evidence.loss_table import counted
 from curate.plots import perplexity_correlations as drawings
 from curate.plots.theme import share, svg
 from curate.quantities import count
@@ -75,7 +76,7 @@ def _unknown(facts: Mapping[str, Any]) -> list[str]:
     if not unknown["n_groups"]:
         return []
     examples = ", ".join(unknown["examples"][:5])
-    return [f"{unknown['n_groups']:,} groups have no estimate, {unknown['share']:.1%} of the {facts['unit']}: {examples}."]
+    return [f"Without an estimate: {counted(unknown['n_groups'], 'group')}, {unknown['share']:.1%} of the {facts['unit']}: {examples}."]
 
 
 def _overview(facts: Mapping[str, Any]) -> Html:

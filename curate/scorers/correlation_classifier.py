@@ -26,6 +26,7 @@ from curate.correlation.weights import by_of, of_target
 from curate.errors import ConfigError, InputError
 from curate.ranks import mid_ranks
 from curate.scorers.fasttext_model import Predictor, flat_lines
+from curate.scorers.fasttext_options import FastTextOptions
 from curate.scorers.fasttext_training import Examples, from_table, split, train
 from curate.scorers.scorer import FitAid, Sample, Scorer, columns
 
@@ -36,7 +37,7 @@ MOST_TOLD = 1000  # values of a column that the report names, those with the mos
 
 
 @dataclass
-class CorrelationClassifier(Scorer):
+class CorrelationClassifier(FastTextOptions, Scorer):
     """P(include): how much a page reads like those of groups with a weight above 0.
 
     Null, empty and blank pages, and those without a word the model knows, have no score. Pages of the sample whose group
@@ -48,49 +49,24 @@ class CorrelationClassifier(Scorer):
         weights: a supplied table of weights, or the folder with it, as ``correlate:`` writes them; default: the pipeline's.
         target: whose weights; may be left out where the table has one target.
         by: the column whose values are the groups, the same as of the weights.
-        sample_bytes: text of the pages to learn from.
-        per_domain: whether that text is shared equally between domains.
-        held_out: fraction of the pages kept from training and measured in ``report.json``, chosen by content.
         within: measure inside each value of this column too: a classifier that only tells languages apart does well
             overall, and at an area of 0.5 inside each language.
-        lr: learning rate. This and the rest are fastText's own, with its own defaults for classifiers but for
-            ``word_ngrams`` 2, as in the paper.
-        bucket: rows for hashed bigrams; 2,000,000 of them make a model of 800 MB.
-        seed: of the split, the order and the initial weights.
+        bucket: rows for hashed bigrams; 2,000,000 of them make a model of 800 MB. This and the others are fastText's own, as in
+            the paper; see ``FastTextOptions``, which also has how much text is learned from and held out.
     """
 
     weights: Path | None = None
     target: str | None = None
     by: str = "domain"
-    sample_bytes: int = 20_000_000
-    per_domain: bool = True
-    held_out: float = 0.1
     within: str = ""
-    lr: float = 0.1
-    dim: int = 100
-    epoch: int = 5
-    min_count: int = 1
-    word_ngrams: int = 2
-    minn: int = 0
-    maxn: int = 0
     bucket: int = 2_000_000
-    seed: int = 0
 
     inputs = ("text", "doc_id")
     outputs = columns(score=(pa.float32(), "probability", "higher"), in_fit_sample=(pa.bool_(), "boolean", "none"))
 
     def check(self) -> None:
         """See Scorer.check; of a supplied table, whether it is one of weights, of ``by``, and has the target."""
-        least = {"dim": 1, "epoch": 1, "min_count": 1, "word_ngrams": 1, "minn": 0, "maxn": 0, "bucket": 1, "sample_bytes": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ConfigError(f"`{name}` is {getattr(self, name)}", expected=f"at least {smallest}", fix=f"raise `{name}`")
-        if not 0 <= self.held_out < 1:
-            raise ConfigError(f"`held_out` is {self.held_out}", expected="a fraction from 0 up to, not including, 1", fix="0.1 is usual")
-        if not (np.isfinite(self.lr) and self.lr > 0):
-            raise ConfigError(f"`lr` is {self.lr}", expected="a positive number", fix="0.1 is usual")
-        if self.minn > self.maxn:
-            raise ConfigError(f"`minn` {self.minn} is above `maxn` {self.maxn}", expected="minn <= maxn", fix="raise `maxn`")
+        self.check_options()
         if self.weights is not None:
             self._weighed(_stated(self._file))
 
@@ -145,7 +121,7 @@ class CorrelationClassifier(Scorer):
         known = pc.is_valid(labels)
         labelled = sample.select(["doc_id", "text"]).append_column("label", labels).filter(known)
         training, held_out = split(from_table(labelled, "text", "label", None, "the corpus sample"), self.held_out, self.seed)
-        train(training, self._options(), state / MODEL_NAME)
+        train(training, self.library_options(), state / MODEL_NAME)
         found = {
             "labels": "whether the weight of a page's group is above 0; of its quality they say nothing",
             "by": self.by,
@@ -184,11 +160,6 @@ class CorrelationClassifier(Scorer):
                     expected="pages of both",
                     fix="raise `sample_bytes`, or choose a projection or filter_ratio that leaves some groups out and some in",
                 )
-
-    def _options(self) -> dict[str, Any]:
-        """The hyper-parameters under the names the library's Python binding takes."""
-        same = {name: getattr(self, name) for name in ("lr", "dim", "epoch", "minn", "maxn", "bucket", "seed")}
-        return {**same, "minCount": self.min_count, "wordNgrams": self.word_ngrams, "loss": "softmax"}
 
     def _measured(self, predictor: Predictor, held_out: Examples, sample: pa.Table) -> dict[str, Any]:
         """Figures of N held-out pages, overall and inside the values of ``within``."""

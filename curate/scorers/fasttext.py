@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from curate.errors import ConfigError, nearest
 from curate.hashing import DOC_ID_BYTES
 from curate.scorers.fasttext_model import PREFIX, ModelFile, Predictor, flat_lines, inspect
+from curate.scorers.fasttext_options import FastTextOptions
 from curate.scorers.fasttext_training import Examples, decode_label, from_files, from_table, report, split, train
 from curate.scorers.scorer import Sample, Scorer, columns
 
@@ -27,7 +28,7 @@ MODEL_NAME, REPORT_NAME, IDS_NAME = "model.bin", "report.json", "fit_sample.npy"
 
 
 @dataclass
-class FastText(Scorer):
+class FastText(FastTextOptions, Scorer):
     """Label and probability of every document under a fastText classifier.
 
     Give exactly one of ``model``, ``label`` and ``labelled``. Null, empty and blank documents,
@@ -49,13 +50,9 @@ class FastText(Scorer):
             not exclude each other, several count as the most probable of them.
         k: how many labels to give for each document.
         per_label: labels that get a column of their own.
-        held_out: fraction of the examples kept from training and measured in ``report.json``, chosen by content.
-        sample_bytes: text taken from the corpus for training.
-        per_domain: whether that text is shared equally between domains.
         domains: only these domains of the corpus; empty means all.
-        lr: learning rate. This and the rest are fastText's own, and its own defaults but for two:
-            ``word_ngrams`` 2 (DCLM) and ``bucket`` 200,000 (an 80 MB model, not 800).
-        seed: of the split, the order and the initial weights.
+        loss: fastText's own, as are the others; see ``FastTextOptions``, which also has how much text is learned from and held
+            out.
     """
 
     model: Path | None = None
@@ -67,20 +64,8 @@ class FastText(Scorer):
     positive: str | tuple[str, ...] = ()
     k: int = 1
     per_label: tuple[str, ...] = ()
-    held_out: float = 0.1
-    sample_bytes: int = 20_000_000
-    per_domain: bool = True
     domains: tuple[str, ...] = ()
-    lr: float = 0.1
-    dim: int = 100
-    epoch: int = 5
-    min_count: int = 1
-    word_ngrams: int = 2
-    minn: int = 0
-    maxn: int = 0
-    bucket: int = 200_000
     loss: Literal["softmax", "hs", "ova", "ns"] = "softmax"
-    seed: int = 0
 
     inputs = ("text", "doc_id")
 
@@ -111,18 +96,9 @@ class FastText(Scorer):
         if len(given) != 1:
             what = f"a fastText model can come from one place only, given: {', '.join(given) or 'none'}"
             raise ConfigError(what, expected="exactly one of `model`, `label`, `labelled`", fix="keep one of the three")
-        least = {"k": 1, "dim": 1, "epoch": 1, "min_count": 1, "word_ngrams": 1, "minn": 0, "maxn": 0, "bucket": 1, "sample_bytes": 1}
-        for name, smallest in least.items():
-            if getattr(self, name) < smallest:
-                raise ConfigError(f"`{name}` is {getattr(self, name)}", expected=f"at least {smallest}", fix=f"raise `{name}`")
-        if not 0 <= self.held_out < 1:
-            raise ConfigError(f"`held_out` is {self.held_out}", expected="a fraction from 0 up to, not including, 1", fix="0.1 is usual")
-        if not (np.isfinite(self.lr) and self.lr > 0):
-            raise ConfigError(f"`lr` is {self.lr}", expected="a positive number", fix="0.1 is usual")
-        if self.minn > self.maxn:
-            raise ConfigError(
-                f"`minn` {self.minn} is above `maxn` {self.maxn}", expected="minn <= maxn", fix="lower `minn`, or raise `maxn`"
-            )
+        if self.k < 1:
+            raise ConfigError(f"`k` is {self.k}", expected="at least 1", fix="raise `k`")
+        self.check_options()
         if self.model is not None:
             self._check_labels(inspect(Path(self.model)).labels)
 
@@ -159,7 +135,7 @@ class FastText(Scorer):
         """
         training, held_out = split(self._examples(sample), self.held_out, self.seed)
         self._check_labels(tuple(training.counts()))
-        train(training, self._options(), state / MODEL_NAME)
+        train(training, self.library_options(self.loss), state / MODEL_NAME)
         found = report(Predictor(state / MODEL_NAME), training, held_out)
         (state / REPORT_NAME).write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
         np.save(state / IDS_NAME, np.unique(_keys(training.ids)).view(np.uint8).reshape(-1, DOC_ID_BYTES), allow_pickle=False)
@@ -168,11 +144,6 @@ class FastText(Scorer):
         if self.labelled:
             return from_files([Path(path) for path in self.labelled], self.text_field, self.label_field, self.threshold)
         return from_table(sample, "text", self.label, self.threshold, "the corpus sample")
-
-    def _options(self) -> dict[str, Any]:
-        """The hyper-parameters under the names the library's Python binding takes."""
-        same = {name: getattr(self, name) for name in ("lr", "dim", "epoch", "minn", "maxn", "bucket", "loss", "seed")}
-        return {**same, "minCount": self.min_count, "wordNgrams": self.word_ngrams}
 
     def load(self, state: Path | None) -> None:
         """See Scorer.load."""

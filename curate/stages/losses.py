@@ -236,7 +236,6 @@ class _Building:
             corpus.remove(f"{above}/{other}")
         if self._scratch.exists(SAMPLE):
             return PageSample.read(self._scratch, SAMPLE)
-        page_sample.check_column(corpus, parts[0], self._stage.rule.by)
         tasks = [CandidatesTask(corpus, self._scratch, part, self._stage.rule) for part in parts]
         with self._run.progress.stage("losses: candidates", len(tasks), sum(p.n_bytes for p in parts)) as bar:
             looked_at = self._run.engine.map(page_sample.find_candidates, tasks, done=lambda i, _: bar.shard_done(parts[i].n_bytes))
