@@ -19,7 +19,7 @@ from curate.dedup import VERDICTS, Dedup, better_end
 from curate.errors import ConfigError, CurateError, nearest
 from curate.ingest.sources import extras_schema
 from curate.mixers.document_mixer import DocumentMixer
-from curate.mixers.mixer import AnyMixer
+from curate.mixers.mixer import AnyMixer, Mixer
 from curate.scorers.scorer import Scorer
 from curate.scorers.tokens import Tokens
 from curate.scoring import ScorerSpec, model_path
@@ -94,7 +94,7 @@ def build(
     mixer = build_mixer(config, plugin_paths)
     if isinstance(mixer, DocumentMixer):
         _check_mixed(mixer, known)
-    elif (by := mixer.reads_weights()) is not None:
+    elif isinstance(mixer, Mixer) and (by := mixer.reads_weights()) is not None:
         _check_weights("mix", by, getattr(mixer, "target", None), correlate)
     add(MixStage(config.mix, mixer, length, bool(rules), config.seed))
     add(_emit(config, scorers, known, length))

@@ -135,7 +135,7 @@ def test_the_same_bytes_for_any_workers_and_shards(raw: Path, mixed: Path, tmp_p
 def test_published_tables_are_imported_as_they_are(raw: Path, mixed: Path, tmp_path: Path) -> None:
     """What one corpus published is another's input, and comes to the same weights."""
     config = correlated(raw, tmp_path / "output", tmp_path / "evidence")
-    config["correlate"]["losses"] = {"table": str(mixed / "evidence/bits_per_byte/table.parquet")}
+    config["correlate"]["losses"] = {"table": str(mixed / "evidence/bits_per_byte")}
     run(config)
     assert weights(tmp_path / "output").equals(weights(mixed))
 

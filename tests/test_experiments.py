@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pc_csv
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import rankdata, spearmanr
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -111,6 +113,7 @@ def test_steps_to_a_loss_lie_between_two_evaluations(target: float, steps: float
     [
         (perplexity_pruning.report, perplexity_pruning.RESULTS, "perplexity_pruning.md", r"\| (held_out|eval)"),
         (samplemix_report.report, samplemix.RESULTS, "samplemix.md", r"\| .*\d"),
+        (perplexity_correlations_report.report, perplexity_correlations.RESULTS, "perplexity_correlations.md", r"\| .*\d"),
     ],
 )
 def test_a_page_quotes_what_its_experiment_prints(report, results: Path, page: str, quoted: str):
@@ -187,3 +190,18 @@ def test_judges_differ_in_data_and_size_and_have_names_of_their_own():
     assert len({(judge.size, judge.thousands) for judge in judges}) >= 4
     assert {judge.vocabulary for judge in judges} == set(perplexity_correlations_models.VOCABULARIES)
     assert set(perplexity_correlations_report.TARGET_BENCHMARKS) < set(perplexity_correlations_models.BENCHMARKS)
+
+
+def test_the_kept_losses_and_errors_of_the_judges_give_the_estimates_that_selected():
+    losses, errors = (pc_csv.read_csv(file) for file in (perplexity_correlations.LOSSES, perplexity_correlations.ERRORS))
+    judges = [judge.name for judge in perplexity_correlations_models.JUDGES]
+    errors = errors.filter(pc.is_in(errors["benchmark"], pa.array(perplexity_correlations_report.TARGET_BENCHMARKS)))
+    ranks = [rankdata([row[name] for name in judges]) for row in errors.to_pylist()]
+    assert len(ranks) == len(perplexity_correlations_report.TARGET_BENCHMARKS)
+    target = np.mean(ranks, axis=0)
+    expected = {row["group"]: spearmanr([row[name] for name in judges], target).statistic for row in losses.to_pylist()}
+    rows = pc_csv.read_csv(perplexity_correlations.RESULTS).to_pylist()
+    found = {(row["seed"], row["name"]): row["value"] for row in rows if row["name"].startswith("group/")}
+    for seed in {seed for seed, _ in found}:
+        kept = {group: found[seed, f"group/{group}/estimate"] for group in expected}
+        assert kept == pytest.approx(expected, abs=2e-6)

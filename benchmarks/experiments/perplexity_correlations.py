@@ -42,6 +42,8 @@ ITEMS = 80
 QUESTIONS = 3000
 HELD_OUT_SEED, EVIDENCE_SEED = 20_260_301, 0
 RESULTS = Path(__file__).with_suffix(".csv")
+LOSSES, ERRORS = (RESULTS.with_name(f"{RESULTS.stem}_{name}.csv") for name in ("bits_per_byte", "errors"))
+"""What the judges read and how they did, in the form that ``correlate:`` imports."""
 
 
 def prepare(data: Path, scratch: Path) -> None:
@@ -52,6 +54,9 @@ def prepare(data: Path, scratch: Path) -> None:
     _write_pool(pages(data / "raw", scratch / "models/pages.parquet"), EVIDENCE_SEED, folder / "pool.parquet", 1)
     entries = [{"path": str(scratch / "models" / name), "family": family} for name, family in laboratory.families().items()]
     _pipeline(scratch, folder, EVIDENCE_SEED, {"correlate": _correlate(scratch, {"models": entries, "pages": PAGES})}).run(until="losses")
+    losses = pq.read_table(folder / "corpus" / LOSSES_FOLDER / EVIDENCE_TABLE)
+    pc_csv.write_csv(losses.select(["group", *laboratory.families()]), LOSSES)
+    ERRORS.write_bytes((scratch / "models" / laboratory.ERRORS).read_bytes())
 
 
 def _correlate(scratch: Path, losses: dict[str, Any]) -> dict[str, Any]:

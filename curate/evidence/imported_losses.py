@@ -71,8 +71,8 @@ def imported_models(settings: Losses, options: dict[str, Any] | None = None) -> 
 
 
 def _source(settings: Losses, options: dict[str, Any] | None) -> MatrixFile:
-    assert settings.table is not None
-    return MatrixFile(settings.table, options)
+    assert settings.file is not None
+    return MatrixFile(settings.file, options)
 
 
 def _is_ours(source: MatrixFile) -> bool:

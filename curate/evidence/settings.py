@@ -13,6 +13,7 @@ Thrush et al., "Improving Pretraining Data Using Perplexity Correlations" (arXiv
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
@@ -53,6 +54,7 @@ def _entries(value: Any) -> Any:
     return [{"path": item} if isinstance(item, str) else item for item in value] if isinstance(value, list) else value
 
 
+TABLE = "table.parquet"
 BUILT = {"pages", "min_pages", "context", "overlap", "precision", "chunks", "formula"}
 """Keys of losses that are built here."""
 
@@ -60,7 +62,9 @@ BUILT = {"pages", "min_pages", "context", "overlap", "precision", "chunks", "for
 class Losses(_Strict):
     """Bits per byte of models on groups of pages: built here from ``models``, or imported from ``table``."""
 
-    table: str | None = Field(None, min_length=1, description="to import: CSV or Parquet, a row for each group, a column for each model")
+    table: str | None = Field(
+        None, min_length=1, description="to import: CSV or Parquet, a row for each group, a column a model; or its folder"
+    )
     id: str | None = Field(None, description="imported: the column that names groups; default: the first")
     families: dict[str, str] = Field(default_factory=dict, description="imported: the family of a model, by its name")
     models: Annotated[list[ModelEntry], BeforeValidator(_entries)] = Field(default_factory=list, description="models to read pages with")
@@ -74,6 +78,11 @@ class Losses(_Strict):
     formula: Literal["exact", "paper"] = Field(
         "exact", description="exact: nats / (ln 2 · bytes); paper: the mean loss counted for the first token too, T/(T-1) times as much"
     )
+
+    @property
+    def file(self) -> str | None:
+        """The table to import: the one inside, where a folder is named, as a corpus and whoever publishes it have one."""
+        return str(Path(self.table) / TABLE) if self.table is not None and Path(self.table).is_dir() else self.table
 
     @model_validator(mode="after")
     def _one_origin(self) -> Losses:

@@ -40,10 +40,6 @@ class AnyMixer:
         """Domains the configuration names, so that a misspelt one is found before work starts."""
         return ()
 
-    def reads_weights(self) -> str | None:
-        """The column whose groups' weights, from the pipeline's ``correlate:``, are its evidence; None for none."""
-        return None
-
 
 @dataclass
 class Mixer(AnyMixer, ABC):
@@ -55,6 +51,10 @@ class Mixer(AnyMixer, ABC):
     largest share that the budget and ``max_epochs`` allow it, null where there is no budget. ``evidence`` is the table of
     weights (``curate.correlation.weights``) where ``reads_weights`` names a column.
     """
+
+    def reads_weights(self) -> str | None:
+        """The column whose groups' weights, from the pipeline's ``correlate:``, are its evidence; None for none."""
+        return None
 
     @abstractmethod
     def mix(self, table: pa.Table, evidence: pa.Table | None) -> Mixture:

@@ -111,10 +111,10 @@ class LossesStage(Stage):
 
     def identity(self) -> dict[str, Any]:
         """The sample and the models by content; of an imported table its content."""
-        if self.settings.table is not None:
-            name = self.settings.table.rpartition("/")[2]
+        if self.settings.file is not None:
+            name = self.settings.file.rpartition("/")[2]
             told = {"id": self.settings.id, "families": dict(self.settings.families), "by": self.settings.by}
-            return {"version": VERSION, "table": hash_at(self.settings.table, self.options), "name": name, **told}
+            return {"version": VERSION, "table": hash_at(self.settings.file, self.options), "name": name, **told}
         models = [{"name": m.name, "family": m.family, "source": m.source, **m.identity} for m in self.models]
         return {"version": VERSION, "sample": self._sampled, "formula": self.settings.formula, "models": models}
 

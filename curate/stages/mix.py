@@ -58,7 +58,7 @@ class MixStage(Stage):
         self.name = f"mix/{self.config.name}"
         read = self.mixer.inputs if isinstance(self.mixer, DocumentMixer) else ()
         groups = dict.fromkeys(group_stage(split_name(column)[0]) for column in (self.length, *read))
-        weights = (CORRELATE,) if self.mixer.reads_weights() is not None else ()
+        weights = (CORRELATE,) if isinstance(self.mixer, Mixer) and self.mixer.reads_weights() is not None else ()
         self.parents = tuple(dict.fromkeys((INGEST, *(("select",) if self.selected else ()), *groups, *weights)))
 
     def identity(self) -> dict[str, Any]:
