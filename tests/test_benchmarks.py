@@ -58,16 +58,18 @@ def test_turns_alternate_and_the_first_round_is_not_timed():
     assert {name: len(values) for name, values in found.items()} == {"a": 2, "b": 2}
 
 
-def test_a_child_reports_what_its_function_returns_and_its_memory_is_seen():
-    reading = harness.child("tests.test_benchmarks", "hold", n_bytes=100 << 20, seconds=0.5)
+def test_a_child_reports_what_its_function_returns_and_its_memory_is_seen(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    reading = harness.child("test_benchmarks", "hold", n_bytes=100 << 20, seconds=0.5)
     assert reading.facts == {"held": 100 << 20}
     assert reading.peak_bytes > 100 << 20
     assert reading.seconds >= 0.5
 
 
-def test_a_child_that_fails_ends_the_run_with_its_traceback():
+def test_a_child_that_fails_ends_the_run_with_its_traceback(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     with pytest.raises(SystemExit, match="not a number of bytes"):
-        harness.child("tests.test_benchmarks", "hold", n_bytes="x", seconds=0)
+        harness.child("test_benchmarks", "hold", n_bytes="x", seconds=0)
 
 
 def hold(n_bytes: int, seconds: float) -> dict[str, object]:

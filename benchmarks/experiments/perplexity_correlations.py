@@ -161,7 +161,8 @@ class Inputs:
                 classifier = {"name": "pages", "target": TARGET, "sample_bytes": CLASSIFIER_BYTES, "epoch": EPOCHS, "bucket": 200_000}
                 score, select = [{"correlation_classifier": classifier}], self._best("pages.score")
             case "groups":
-                mix = {"use": "perplexity_correlation", "target": TARGET, "token_budget": self.budget}
+                mix = {"use": "perplexity_correlation", "target": TARGET, "filter_ratio": KEPT, "token_budget": self.budget}
+                mix |= {"max_epochs": 1, "on_shortage": "redistribute"}
             case "matched":
                 mix = {"use": "static", "proportions": self._matched(), "token_budget": self.budget, "on_shortage": "redistribute"}
         sections: dict[str, Any] = {"score": score, "select": select, "mix": {"name": arm, **mix}}
@@ -179,8 +180,10 @@ class Inputs:
 
         Languages other than English are groups of one field; those are matched one by one.
         """
-        rows = emitted(self._folder / "corpus/mixes/correlation").group_by("domain").aggregate([("n_tokens", "sum")])
-        chosen = dict(zip(rows["domain"].to_pylist(), rows["n_tokens_sum"].to_pylist(), strict=True))
+        rows = emitted(self._folder / "corpus/mixes/correlation")
+        tokenizer = Tokenizer.open(self._scratch / "models/tokenizer-4096.json")
+        lengths = pa.table({"domain": rows["domain"], "n": _lengths(rows, tokenizer)}).group_by("domain").aggregate([("n", "sum")])
+        chosen = dict(zip(lengths["domain"].to_pylist(), lengths["n_sum"].to_pylist(), strict=True))
         there = self._tokens.group_by("domain").aggregate([("tokens.n_tokens", "sum")])
         groups = dict(zip(there["domain"].to_pylist(), there["tokens.n_tokens_sum"].to_pylist(), strict=True))
         stratum = {name: name if name.startswith("multilingual/") else name.split("/")[0] for name in groups}
@@ -192,9 +195,14 @@ class Inputs:
         return {name: n / available[stratum[name]] * wanted[stratum[name]] / total for name, n in groups.items()}
 
 
+def _lengths(rows: pa.Table, tokenizer: Tokenizer) -> np.ndarray:
+    """Tokens of each page."""
+    return tokenizer.count(rows["text"].combine_chunks().cast(pa.large_string()))
+
+
 def _composition(chosen: pa.Table, tokenizer: Tokenizer) -> dict[str, float]:
-    """Tokens, pages and mean bytes of what was emitted, and shares of its tokens by field and of what is not English."""
-    tokens = tokenizer.count(chosen["text"].combine_chunks().cast(pa.large_string())).astype(np.float64)
+    """Tokens, pages and mean bytes of what was emitted, and shares of its tokens by field."""
+    tokens = _lengths(chosen, tokenizer).astype(np.float64)
     n_bytes = pc.binary_length(chosen["text"]).to_numpy().astype(np.float64)
     fields = np.array([name.split("/")[0] for name in chosen["domain"].to_pylist()])
     found = {"pages": float(len(chosen)), "tokens": float(tokens.sum()), "page_bytes": float(n_bytes.mean())}

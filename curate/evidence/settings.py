@@ -13,6 +13,7 @@ Thrush et al., "Improving Pretraining Data Using Perplexity Correlations" (arXiv
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,7 +83,11 @@ class Losses(_Strict):
     @property
     def file(self) -> str | None:
         """The table to import: the one inside, where a folder is named, as a corpus and whoever publishes it have one."""
-        return str(Path(self.table) / TABLE) if self.table is not None and Path(self.table).is_dir() else self.table
+        if self.table is None:
+            return None
+        with contextlib.suppress(OSError):  # a path no system can have; whoever opens it says so
+            return str(Path(self.table) / TABLE) if Path(self.table).is_dir() else self.table
+        return self.table
 
     @model_validator(mode="after")
     def _one_origin(self) -> Losses:
