@@ -113,8 +113,9 @@ def _items(data: Path) -> dict[str, list[dict[str, Any]]]:
 
 def _write_pool(table: pa.Table, seed: int, file: Path, cut: int) -> None:
     """The pool as a corpus has it: its domains are the groups; ``field`` is what experiments call a domain."""
-    pool = drawn(table, "pool", seed, dict.fromkeys(DOMAINS, POOL_BYTES // cut))
-    pq.write_table(pa.table({"text": pool["text"], "group": pool["group"], "field": pool["domain"]}), file)
+    if not file.exists():
+        pool = drawn(table, "pool", seed, dict.fromkeys(DOMAINS, POOL_BYTES // cut))
+        pq.write_table(pa.table({"text": pool["text"], "group": pool["group"], "field": pool["domain"]}), file)
 
 
 def _write_questions(data: Path, table: pa.Table, seed: int, file: Path) -> None:

@@ -106,7 +106,7 @@ def _groups(rows: Rows) -> str:
     """The groups with the highest and lowest estimates, means over seeds."""
     found = {name.split("/", 1)[1].rsplit("/", 1)[0] for name in rows.names(CHOSEN, "group/")}
     estimates = {group: float(np.mean(rows.seen(CHOSEN, f"group/{group}/estimate"))) for group in found}
-    ordered = sorted(found, key=lambda group: -estimates[group])
+    ordered = sorted(found, key=lambda group: (-estimates[group], group))
     lines = []
     for high, low in zip(ordered[:ENDS], reversed(ordered[-ENDS:]), strict=True):
         lines.append([part for group in (high, low) for part in (group, f"{estimates[group]:+.2f}".replace("-", "−"))])
