@@ -13,6 +13,7 @@ from rich.text import Text
 
 from curate.evidence.interpretation import (
     PUBLISHED,
+    best_and_worst,
     has_intervals,
     included_told,
     moved_told,
@@ -90,7 +91,7 @@ def _groups(target: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
     interval = f"{facts['confidence']:.0%} interval"
     names = ("group", facts["estimator"], interval, "p", "natural", "weight", "again")
     table = _plain(f"groups for {target['target']}{of}", *names, left=("group",))
-    best, worst = apart(target, MOST_GROUPS)
+    best, worst = best_and_worst(target, MOST_GROUPS)
     for i, line in enumerate([*best, *worst]):
         if worst and i == len(best):
             table.add_row("…")
@@ -105,13 +106,6 @@ def _groups(target: Mapping[str, Any], facts: Mapping[str, Any]) -> Table:
             style="dim" if line["low"] is not None and not line["settled"] else "",
         )
     return table
-
-
-def apart(target: Mapping[str, Any], most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The best groups, and the worst of the others, both from the higher estimate to the lower, at most so many of each."""
-    # Where groups are few, the best that are told hold the worst, too.
-    known = sorted({line["group"]: line for line in [*target["best"], *target["worst"]]}.values(), key=lambda line: -line["estimate"])
-    return known[:most], known[most:][-most:]
 
 
 def _told(target: Mapping[str, Any], facts: Mapping[str, Any]) -> list[Text]:

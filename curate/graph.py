@@ -67,12 +67,7 @@ def build(
             _check_weights(f"score.{name}", by, getattr(scorer, "target", None), correlate)
             for stage in correlate:
                 add(stage)
-        _require(f"score.{name}", scorer.inputs, known)
-        _check_borrowed(name, scorer, scorers)
-        _check_used(name, scorer, scorers)
-        if sample is not None:
-            _require(f"score.{name} (its training sample)", sample.columns, known)
-        _check_read(name, scorer, known)
+        _check_scorer(name, scorers, known)
         if sample is not None:
             drawn = sample if most_learned is None else replace(sample, n_bytes=min(sample.n_bytes, most_learned))
             lent = [(specs[lender], scorers[lender]) for lender in scorer.uses()]
@@ -240,6 +235,17 @@ def _in_order(scorers: dict[str, Scorer], weighed: Iterable[str] = ()) -> list[s
             )
         order += ready
     return order
+
+
+def _check_scorer(name: str, scorers: dict[str, Scorer], known: dict[str, pa.Field]) -> None:
+    """Every column that a scorer reads exists, and it can read them; whoever it needs is there."""
+    scorer, sample = scorers[name], scorers[name].sample()
+    _require(f"score.{name}", scorer.inputs, known)
+    _check_borrowed(name, scorer, scorers)
+    _check_used(name, scorer, scorers)
+    if sample is not None:
+        _require(f"score.{name} (its training sample)", sample.columns, known)
+    _check_read(name, scorer, known)
 
 
 def _check_borrowed(name: str, scorer: Scorer, scorers: dict[str, Scorer]) -> None:

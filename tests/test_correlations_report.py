@@ -23,10 +23,11 @@ from rich.console import Console, Group
 from curate import plots
 from curate.corpus import CORRELATE, WEIGHTS_FOLDER, Corpus
 from curate.correlation.weights import SCHEMA
-from curate.correlations_table import MOST_TARGETS, apart, correlations_detail, correlations_summary, shift_tables
+from curate.correlations_table import MOST_TARGETS, correlations_detail, correlations_summary, shift_tables
 from curate.errors import InputError
 from curate.evidence.interpretation import (
     OTHERS,
+    best_and_worst,
     moved,
     moved_told,
     settled_told,
@@ -192,17 +193,17 @@ def test_the_detail_has_groups_intervals_and_composition() -> None:
 
 def test_groups_at_both_ends_are_told_once() -> None:
     ordered = [group(f"g{i}", 0.5 - i / 10) for i in range(4)]
-    best, worst = apart(target(best=ordered, worst=ordered[::-1]), 3)
+    best, worst = best_and_worst(target(best=ordered, worst=ordered[::-1]), 3)
     assert [line["group"] for line in best] == ["g0", "g1", "g2"]
     assert [line["group"] for line in worst] == ["g3"]
-    assert perplexity_correlations.ends(target(best=ordered, worst=ordered[::-1]))[1] == []
+    assert best_and_worst(target(best=ordered, worst=ordered[::-1]))[1] == []
 
 
 def test_figures_show_what_they_are_given() -> None:
     drawn = perplexity_correlations.estimates(target()["histogram"], "spearman")
     assert theme.svg(drawn, "x" * 30).count("permuted results") == 1
     assert "permuted results" not in theme.svg(perplexity_correlations.estimates(unsure()["targets"][0]["histogram"], "spearman"), "alt")
-    best, worst = perplexity_correlations.ends(target())
+    best, worst = best_and_worst(target())
     forest = perplexity_correlations.intervals(best, worst, "spearman")
     axes = forest.axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == [theme.label(line["group"], 24) for line in [*best, *worst]]

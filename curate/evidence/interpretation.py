@@ -157,3 +157,11 @@ def value_told(value: object) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:.3f}".replace("-", "−")
+
+
+def best_and_worst(target: Mapping[str, Any], most: int | None = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The best groups, and the worst of the others, both from the higher estimate to the lower, at most so many of each."""
+    # Where groups are few, the best that are told hold the worst, too.
+    known = sorted({line["group"]: line for line in [*target["best"], *target["worst"]]}.values(), key=lambda line: -line["estimate"])
+    most = len(target["best"]) if most is None else most
+    return known[:most], known[most:][-most:]

@@ -28,6 +28,7 @@ except ModuleNotFoundError as error:
 
 from curate.corpus import CORRELATE, Corpus
 from curate.errors import InputError, nearest
+from curate.evidence.interpretation import best_and_worst
 from curate.mix_statistics import copies_of, mix_statistics, seen, setting_of
 from curate.mixers.samplemix_sweep import Setting, sweep
 from curate.plots import accounts, figures, perplexity_correlations, sweeps
@@ -162,7 +163,7 @@ def estimates(corpus: Corpus, target: str | None = None) -> Figure:
 def group_intervals(corpus: Corpus, target: str | None = None) -> Figure:
     """The groups with the highest and the lowest estimates for a target, with their intervals."""
     facts, found = _correlated(corpus, target)
-    return perplexity_correlations.intervals(*perplexity_correlations.ends(found), facts["estimator"])
+    return perplexity_correlations.intervals(*best_and_worst(found), facts["estimator"])
 
 
 def expected_composition(corpus: Corpus, target: str | None = None, column: str = "domain") -> Figure:

@@ -89,12 +89,6 @@ def intervals(best: Sequence[Mapping[str, Any]], worst: Sequence[Mapping[str, An
     return fig
 
 
-def ends(target: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The best groups, and the worst of the others, both from the higher estimate to the lower."""
-    told = {line["group"] for line in target["best"]}
-    return target["best"], sorted((line for line in target["worst"] if line["group"] not in told), key=lambda line: -line["estimate"])
-
-
 def composition(lines: Sequence[Mapping[str, Any]], names: tuple[str, str]) -> Figure:
     """Shares of the text by the values of a column, before and after, the largest in either on top, the rest together.
 

@@ -9,6 +9,7 @@ from typing import Any
 from curate.corpus import CORRELATE, Corpus
 from curate.evidence.interpretation import (
     PUBLISHED,
+    best_and_worst,
     has_intervals,
     included_told,
     moved_told,
@@ -107,7 +108,7 @@ def _target(i: int, target: Mapping[str, Any], facts: Mapping[str, Any]) -> list
     n_groups, estimator = facts["n_groups"], facts["estimator"]
     settled = settled_told(target, n_groups, facts["confidence"])
     spread, rest = spread_told(target, n_groups), [settled, included_told(target, facts["filter_ratio"]), stability_told(target)]
-    best, worst = drawings.ends(target)
+    best, worst = best_and_worst(target)
     ends = "; ".join(f"{line['group']} {line['estimate']:.3f}" for line in [*best[:3], *worst[-3:]])
     hollow = "; hollow: the interval holds 0" if has_intervals(target) else ""
     drawn = [
