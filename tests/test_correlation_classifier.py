@@ -18,6 +18,7 @@ from curate.documents import doc_ids
 from curate.errors import ConfigError, InputError
 from curate.scorers import huge_pages
 from curate.scorers.correlation_classifier import CorrelationClassifier, figures, labels_of
+from curate.scorers.fasttext_training import from_table, train
 from curate.scorers.scorer import FitAid
 
 SMALL: dict[str, Any] = {"dim": 8, "bucket": 5000}
@@ -290,12 +291,13 @@ def test_training_is_the_librarys_own_with_the_papers_bigrams(tmp_path: Path) ->
     import fasttext
 
     options = CorrelationClassifier().library_options()
-    fitted(tmp_path, pages(PLANTED, 20), weights_of(WEIGHTS), dim=4, bucket=100)
-    (tmp_path / "lines.txt").write_text("__label__a x y\n__label__b z w\n")
-    # What the library would take if nothing but the bigrams were said; `bucket` is small here and not compared.
-    plain = fasttext.train_supervised(input=str(tmp_path / "lines.txt"), wordNgrams=2, bucket=100, dim=4, verbose=0).f.getArgs()
-    for name in ("lr", "epoch", "minCount", "minn", "maxn", "wordNgrams"):
+    texts = pa.table({"text": ["x y", "z w"], "label": ["a", "b"]})
+    # What the library takes if nothing but the bigrams is said; `bucket` is small here and not compared, `lr` is in no model.
+    train(from_table(texts, "text", "label", None, "here"), {"wordNgrams": 2, "bucket": 100, "dim": 4}, tmp_path / "plain.bin")
+    plain = fasttext.load_model(str(tmp_path / "plain.bin")).f.getArgs()
+    for name in ("epoch", "minCount", "minn", "maxn", "wordNgrams"):
         assert getattr(plain, name) == pytest.approx(options[name]), name
+    assert options["lr"] == 0.1
     assert plain.loss.name == options["loss"]
     assert fasttext.FastText.unsupervised_default["bucket"] == options["bucket"]
     assert fasttext.FastText.unsupervised_default["dim"] == options["dim"]
